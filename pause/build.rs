@@ -1,0 +1,30 @@
+//! Builds `pause` with plain rustc and puts it where the library embeds it
+//! (`include_bytes!(concat!(env!("OUT_DIR"), "/pause"))`). A build script, because stable cargo
+//! cannot embed one member's binary in another.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The contract of docs/limits.md.
+const MAX_SIZE: u64 = 1024;
+
+fn main() {
+    println!("cargo::rerun-if-changed=pause");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("pause");
+    let rustc = std::env::var_os("RUSTC").expect("cargo sets RUSTC");
+    let target = std::env::var("TARGET").expect("cargo sets TARGET");
+    let status = Command::new(rustc)
+        .args(["--edition=2024", "--crate-type=bin", "--crate-name=pause", "pause/main.rs"])
+        .args(["--target", &target, "-o"])
+        .arg(&out)
+        .args(["-Cpanic=abort", "-Copt-level=s", "-Crelocation-model=static", "-Cstrip=symbols"])
+        .args(["-Cforce-unwind-tables=no", "-Clinker=cc", "-Clinker-features=-lld"])
+        .args(["-nostdlib", "-nostartfiles", "-static", "-no-pie"].map(|arg| format!("-Clink-arg={arg}")))
+        // The text shares its page tables with the stack: 4 kB less per pod.
+        .arg("-Clink-arg=-Wl,-n,-z,norelro,-z,noseparate-code,--build-id=none,--no-eh-frame-hdr,-Ttext-segment=0x7fc000000000")
+        .status()
+        .expect("rustc starts");
+    assert!(status.success(), "building pause failed");
+    let size = std::fs::metadata(&out).expect("pause was built").len();
+    assert!(size <= MAX_SIZE, "pause has {size} bytes, more than {MAX_SIZE}");
+}

@@ -1,0 +1,5 @@
+//! `runp`: see [`runp::cli::runp`].
+
+fn main() -> std::process::ExitCode {
+    runp::cli::runp::main()
+}

@@ -1,0 +1,5 @@
+//! Text in, text out: the two command lines. Only here is anything printed.
+
+pub mod podctl;
+pub mod report;
+pub mod runp;

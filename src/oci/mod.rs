@@ -1,0 +1,10 @@
+//! The OCI runtime: everything `runp` does, for any caller. Nothing here prints or exits.
+
+pub mod bundle;
+pub mod cgroup;
+pub mod container;
+pub mod ops;
+pub mod seccomp;
+
+/// The version of the runtime specification that is implemented.
+pub const SPEC_VERSION: &str = "1.3.0";

@@ -1,0 +1,103 @@
+//! One file per command of runc, each `pub fn <name>(…)`; callers are `cli::runp` and `pod`.
+//!
+//! `create`, `run` and `exec` give the container the caller's own descriptors 0, 1 and 2, and with
+//! `preserve_fds = n` also 3 to 3+n.
+
+use super::bundle::Bundle;
+use super::container::State;
+use crate::error::Result;
+use oci_spec::runtime::Process;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// What `create` and `run` take beside the bundle.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The state root (`--root`).
+    pub root: PathBuf,
+    /// The container's name.
+    pub id: String,
+    /// Where to write the init process's pid.
+    pub pid_file: Option<PathBuf>,
+    /// Socket that receives the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Extra descriptors to pass on.
+    pub preserve_fds: u32,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--systemd-cgroup`.
+    pub systemd_cgroup: bool,
+    /// `--trace FILE`.
+    pub trace: Option<PathBuf>,
+}
+
+/// A container's init process, right after `create`.
+pub struct Created {
+    /// Its pid on the host.
+    pub pid: i32,
+    /// A descriptor of the process, free of pid reuse.
+    pub pidfd: OwnedFd,
+}
+
+/// Creates a container: namespaces, mounts, cgroups are there; the user's program waits for `start`.
+pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
+    todo!("core: {} {options:?}", bundle.dir.display())
+}
+
+/// Releases a created container's program; returns once it has been executed, or says why not.
+pub fn start(root: &Path, id: &str) -> Result<()> {
+    todo!("core: {root:?} {id}")
+}
+
+/// What `exec` takes.
+#[derive(Clone, Debug, Default)]
+pub struct ExecOptions {
+    /// The process to run (complete: args, cwd, env, user, capabilities…).
+    pub process: Process,
+    /// Do not wait.
+    pub detach: bool,
+    /// Where to write the pid.
+    pub pid_file: Option<PathBuf>,
+    /// Socket that receives the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Extra descriptors to pass on.
+    pub preserve_fds: u32,
+    /// Run even if the container is paused (waits for its thawing).
+    pub ignore_paused: bool,
+    /// `--trace FILE`.
+    pub trace: Option<PathBuf>,
+}
+
+/// Runs a process in a running container. Attached: relays a terminal if `process.terminal`,
+/// forwards signals, and returns the exit status (128+N for signal N). Detached: returns 0.
+pub fn exec(root: &Path, id: &str, options: &ExecOptions) -> Result<i32> {
+    todo!("core: {root:?} {id} {options:?}")
+}
+
+/// As [`exec`], but returns the process instead of waiting: the caller reaps it.
+pub fn exec_spawn(root: &Path, id: &str, options: &ExecOptions) -> Result<Created> {
+    todo!("core: {root:?} {id} {options:?}")
+}
+
+/// Sends `signal` to the init process, or with `all` to each process of the container.
+pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
+    todo!("runpcli: {root:?} {id} {signal} {all}")
+}
+
+/// Removes a stopped container; with `force` kills it first and never fails on one that is gone.
+/// The one teardown path: also undoes a half-made container.
+pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+    todo!("runpcli: {root:?} {id} {force}")
+}
+
+/// The state of one container.
+pub fn state(root: &Path, id: &str) -> Result<State> {
+    todo!("runpcli: {root:?} {id}")
+}
+
+/// The states of all containers below `root`, sorted by id.
+pub fn list(root: &Path) -> Result<Vec<State>> {
+    todo!("runpcli: {root:?}")
+}

@@ -1,0 +1,214 @@
+//! The engine of pods, without a daemon: [`Engine`] is all that a front-end uses. Nothing here
+//! prints, exits, or takes its caller for a terminal.
+
+use crate::error::Result;
+use crate::image;
+use crate::kube::Pod;
+use k8s_openapi::api::core::v1::Event;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where an instance keeps its things; two roots never share anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Pods, images, network leases: `/var/lib/runp`, or `DIR/lib`.
+    pub lib: PathBuf,
+    /// Locks, pipes, bundles: `/run/runp-pods`, or `DIR/run`.
+    pub run: PathBuf,
+    /// Logs: `/var/log/runp/pods`, or `DIR/logs`.
+    pub logs: PathBuf,
+    /// The OCI state root, which `runp --root` shows: `/run/runp`, or `DIR/runp`.
+    pub oci: PathBuf,
+    /// The root as given, `None` for the default.
+    pub root: Option<PathBuf>,
+}
+
+/// How pods reach the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The built-in bridge.
+    #[default]
+    Bridge,
+    /// Loopback only.
+    None,
+}
+
+/// An instance's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its directories.
+    pub paths: Paths,
+    /// The node's name.
+    pub node: String,
+    /// The pod network.
+    pub network: Network,
+    /// `--pod-cidr`.
+    pub pod_cidr: Option<String>,
+}
+
+/// What `apply` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// New.
+    Created,
+    /// Changed.
+    Configured,
+    /// As it was.
+    Unchanged,
+}
+
+/// What `delete` takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeleteOptions {
+    /// `--grace-period`; `None` for the pod's own.
+    pub grace_period: Option<i64>,
+    /// `--force`.
+    pub force: bool,
+}
+
+/// What `logs` takes.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    /// `-f`.
+    pub follow: bool,
+    /// `--previous`.
+    pub previous: bool,
+    /// `--timestamps`.
+    pub timestamps: bool,
+    /// `--tail`.
+    pub tail: Option<usize>,
+    /// `--since`, `--since-time`: only lines from then on.
+    pub since: Option<k8s_openapi::jiff::Timestamp>,
+    /// `--limit-bytes`.
+    pub limit_bytes: Option<u64>,
+}
+
+/// What `exec` takes.
+#[derive(Clone, Debug, Default)]
+pub struct ExecOptions {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Pass stdin on.
+    pub stdin: bool,
+    /// Give it a terminal, relayed to the caller's.
+    pub tty: bool,
+}
+
+/// One process of a pod's tree.
+#[derive(Clone, Debug)]
+pub struct ProcessNode {
+    /// On the host.
+    pub pid: i32,
+    /// Its name (`comm`).
+    pub name: String,
+    /// Its command line.
+    pub command: String,
+    /// The container it belongs to; empty for the sandbox's pause.
+    pub container: String,
+    /// Its children.
+    pub children: Vec<ProcessNode>,
+}
+
+/// A change seen by [`Engine::watch`].
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A pod appeared.
+    Added(Box<Pod>),
+    /// A pod changed.
+    Modified(Box<Pod>),
+    /// A pod is gone; its last state.
+    Deleted(Box<Pod>),
+}
+
+/// The one API of the engine.
+pub struct Engine {
+    /// Its settings.
+    pub config: Config,
+}
+
+impl Engine {
+    /// Opens an instance; makes no directory until something is applied.
+    pub fn open(config: Config) -> Result<Self> {
+        Ok(Self { config })
+    }
+
+    /// Stores a decoded, defaulted and validated pod as wanted and makes sure its monitor runs.
+    /// Returns the stored pod. `dry_run` checks only.
+    pub fn apply(&self, pod: Pod, dry_run: bool) -> Result<(Applied, Pod)> {
+        todo!("pod: {pod:?} {dry_run}")
+    }
+
+    /// One pod, metadata, spec and status; `NotFound` in kubectl's words.
+    pub fn get(&self, namespace: &str, name: &str) -> Result<Pod> {
+        todo!("pod: {namespace} {name}")
+    }
+
+    /// The pods of a namespace, or all, sorted by namespace and name.
+    pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
+        todo!("pod: {namespace:?}")
+    }
+
+    /// The events of one pod, oldest first.
+    pub fn events(&self, namespace: &str, name: &str) -> Result<Vec<Event>> {
+        todo!("pod: {namespace} {name}")
+    }
+
+    /// Calls `seen` for every change of the pods of a namespace (or all), the present ones first as
+    /// `Added`, until it returns false or `timeout` passes. Woken by the store, no polling.
+    pub fn watch(
+        &self,
+        namespace: Option<&str>,
+        timeout: Option<Duration>,
+        seen: &mut dyn FnMut(Change) -> Result<bool>,
+    ) -> Result<()> {
+        todo!("pod: {namespace:?} {timeout:?} {}", std::mem::size_of_val(seen))
+    }
+
+    /// Marks a pod for deletion and makes sure its monitor acts; returns without waiting.
+    pub fn delete(&self, namespace: &str, name: &str, options: DeleteOptions) -> Result<()> {
+        todo!("pod: {namespace} {name} {options:?}")
+    }
+
+    /// Waits until the pod of that uid is gone; false if `timeout` passed first.
+    pub fn wait_deleted(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        timeout: Option<Duration>,
+    ) -> Result<bool> {
+        todo!("pod: {namespace} {name} {uid} {timeout:?}")
+    }
+
+    /// Writes a container's log to `out`; with `follow` until the container has ended for good.
+    pub fn logs(
+        &self,
+        pod: &Pod,
+        container: &str,
+        options: &LogOptions,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        todo!("pod: {pod:?} {container} {options:?} {}", std::mem::size_of_val(out))
+    }
+
+    /// Runs a command in a container, with the caller's stdio; its exit status.
+    pub fn exec(&self, pod: &Pod, container: &str, options: &ExecOptions) -> Result<i32> {
+        todo!("pod: {pod:?} {container} {options:?}")
+    }
+
+    /// The pod as its processes, pause at the root.
+    pub fn processes(&self, pod: &Pod) -> Result<ProcessNode> {
+        todo!("pod: {pod:?}")
+    }
+
+    /// The image store.
+    pub fn images(&self) -> Result<image::Store> {
+        image::Store::open(&self.config.paths.lib.join("images"))
+    }
+
+    /// The pod's monitor: runs until the pod is gone. Called in the process made for it.
+    pub fn monitor(&self, namespace: &str, name: &str) -> Result<()> {
+        todo!("pod: {namespace} {name}")
+    }
+}

@@ -1,0 +1,115 @@
+//! Files of our own: atomic writes, locks, small reads. Paths inside a container go through
+//! [`super::path`].
+
+use super::{Errno, Result};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// Opens with close-on-exec; `flags` and `mode` as in open(2).
+pub fn open(path: &Path, flags: OFlag, mode: u32) -> Result<File> {
+    let mode = Mode::from_bits_truncate(mode);
+    openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, mode).map(File::from)
+}
+
+/// Replaces `path` in one step: readers see the old content or the new, never a part. Survives
+/// a kill at any point; does not wait for the disk, since what it holds can be made anew.
+pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = Path::new(&temporary);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
+    let written = open(temporary, flags, mode).and_then(|mut file| {
+        file.write_all(content).map_err(errno)?;
+        renameat(AT_FDCWD, temporary, AT_FDCWD, path)
+    });
+    if written.is_err() {
+        // The write's own error is the one to report; the leftover is named by its ending.
+        drop(std::fs::remove_file(temporary));
+    }
+    written
+}
+
+/// Reads at most `limit` bytes; a longer file is `EFBIG`, anything but a regular file `EINVAL`.
+pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    // O_NONBLOCK: a FIFO in the way must not hang us.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    read_file_limited(&open(path, flags, 0)?, limit)
+}
+
+/// [`read_limited`] of an open file.
+pub fn read_file_limited(file: &File, limit: u64) -> Result<Vec<u8>> {
+    if !file.metadata().map_err(errno)?.is_file() {
+        return Err(Errno::EINVAL);
+    }
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(errno)?;
+    if content.len() as u64 > limit { Err(Errno::EFBIG) } else { Ok(content) }
+}
+
+/// Reads a small kernel file (`/proc`, `/sys`, cgroupfs) as text.
+pub fn read_kernel_file(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(errno)
+}
+
+/// Writes a kernel file in one write, as the kernel wants it.
+pub fn write_kernel_file(path: &Path, content: &[u8]) -> Result<()> {
+    write_once(open(path, OFlag::O_WRONLY, 0)?.as_fd(), content)
+}
+
+/// One write(2) that takes all of `content` or fails.
+pub fn write_once(fd: std::os::fd::BorrowedFd<'_>, content: &[u8]) -> Result<()> {
+    let written = nix::unistd::write(fd, content)?;
+    if written == content.len() { Ok(()) } else { Err(Errno::EIO) }
+}
+
+/// A lock on `path` (flock(2), made if missing), waited for; it dies with its holder.
+pub fn lock(path: &Path) -> Result<Flock<File>> {
+    flock(path, FlockArg::LockExclusive)
+}
+
+/// As [`lock`], but `EWOULDBLOCK` at once when somebody holds it.
+pub fn try_lock(path: &Path) -> Result<Flock<File>> {
+    flock(path, FlockArg::LockExclusiveNonblock)
+}
+
+fn flock(path: &Path, how: FlockArg) -> Result<Flock<File>> {
+    let file = open(path, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW, 0o600)?;
+    Flock::lock(file, how).map_err(|(_, errno)| errno)
+}
+
+/// The errno inside an I/O error; `EIO` where it holds none.
+pub fn errno(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_special_or_large_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        write_atomic(&file, b"12345", 0o600).unwrap();
+        assert_eq!(read_limited(&file, 5).unwrap(), b"12345");
+        assert_eq!(read_limited(&file, 4), Err(Errno::EFBIG));
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        assert_eq!(read_limited(&fifo, 5), Err(Errno::EINVAL));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_until_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = lock(&path).unwrap();
+        assert_eq!(try_lock(&path).map(drop), Err(Errno::EWOULDBLOCK));
+        drop(held);
+        assert!(try_lock(&path).is_ok());
+    }
+}

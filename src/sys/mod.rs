@@ -1,0 +1,14 @@
+//! The kernel, and the only unsafe code of the library.
+//!
+//! One safe function per kernel call, named as its man page; each returns the bare [`Errno`], and
+//! callers add the words. Descriptors are `OwnedFd`/`BorrowedFd` and close-on-exec. nix serves
+//! where it has the call, rustix where nix lacks it, `libc::syscall` for the rest.
+#![allow(unsafe_code)]
+
+pub mod fs;
+pub mod path;
+
+pub use nix::errno::Errno;
+
+/// `Result` with the bare errno.
+pub type Result<T> = std::result::Result<T, Errno>;
