@@ -1,0 +1,114 @@
+//! Pods: from the call of `podctl apply` until both containers are Running in the store, forced
+//! deletion, and the memory of what stays: monitor and pause.
+
+use super::{Figure, figure, median, succeed};
+use runp::pod::{Change, Config, Engine, Network, Paths};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 20;
+const PODCTL: &str = env!("CARGO_BIN_EXE_podctl");
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: bench}
+spec:
+  containers:
+  - {name: a, image: host, command: [sleep, infinity]}
+  - {name: b, image: host, command: [sleep, infinity]}
+";
+
+pub fn figures() -> Vec<Figure> {
+    let root = tempfile::tempdir().expect("a root");
+    let manifest = root.path().join("pod.yaml");
+    fs::write(&manifest, POD).expect("manifest");
+    let instance = root.path().join("instance");
+    let engine = engine(&instance);
+    let (mut start, mut delete, mut memory) = (Vec::new(), Vec::new(), (0.0, 0.0));
+    for round in 0..=ROUNDS {
+        let started = apply_until_running(&engine, &instance, &manifest);
+        if round == ROUNDS {
+            memory = idle_memory();
+        }
+        let begin = Instant::now();
+        podctl(&instance, &["delete", "pod", "bench", "--grace-period=0", "--force"]);
+        if round > 0 {
+            start.push(started);
+            delete.push(begin.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    vec![
+        figure("pod of two until Running", "ms", &[("runp".into(), median(start))]),
+        figure("delete --force of it", "ms", &[("runp".into(), median(delete))]),
+        figure("idle pod, PSS", "KiB", &[("runp".into(), memory.0)]),
+        figure("idle pod, private", "KiB", &[("runp".into(), memory.1)]),
+    ]
+}
+
+fn engine(root: &Path) -> Engine {
+    let paths = Paths {
+        lib: root.join("lib"),
+        run: root.join("run"),
+        logs: root.join("logs"),
+        oci: root.join("runp"),
+        root: Some(root.to_owned()),
+    };
+    let config = Config { paths, node: "bench".into(), network: Network::Bridge, pod_cidr: None };
+    Engine::open(config).expect("an engine")
+}
+
+fn podctl(root: &Path, arguments: &[&str]) {
+    let root = ["--root", root.to_str().expect("a plain path")];
+    succeed(PODCTL, root.iter().chain(arguments));
+}
+
+/// Milliseconds; the clock starts before podctl does.
+fn apply_until_running(engine: &Engine, root: &Path, manifest: &Path) -> f64 {
+    let begin = Instant::now();
+    let mut apply = Command::new(PODCTL);
+    apply.arg("--root").arg(root).arg("apply").arg("-f").arg(manifest).stdout(Stdio::null());
+    let mut apply = apply.spawn().expect("podctl starts");
+    let mut elapsed = None;
+    let mut seen = |change: Change| {
+        let (Change::Added(pod) | Change::Modified(pod)) = change else { return Ok(true) };
+        let status = pod.status.unwrap_or_default();
+        let containers = status.container_statuses.unwrap_or_default();
+        let running = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+            state.as_ref().is_some_and(|state| state.running.is_some())
+        };
+        if containers.iter().filter(|container| running(&container.state)).count() == 2 {
+            elapsed = Some(begin.elapsed());
+        }
+        Ok(elapsed.is_none())
+    };
+    engine.watch(None, Some(Duration::from_secs(10)), &mut seen).expect("watch");
+    assert!(apply.wait().is_ok_and(|status| status.success()), "podctl apply");
+    elapsed.expect("the pod runs within 10 s").as_secs_f64() * 1e3
+}
+
+/// PSS and private memory, in KiB, of every monitor and pause in this PID namespace.
+fn idle_memory() -> (f64, f64) {
+    let mut sum = (0.0, 0.0);
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let read = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+        let ours = match read("comm").trim() {
+            "pause" => true,
+            "podctl" => read("cmdline").split('\0').any(|argument| argument == "monitor"),
+            _ => false,
+        };
+        if !ours {
+            continue;
+        }
+        for line in read("smaps_rollup").lines() {
+            let value = || line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok());
+            match line.split(':').next() {
+                Some("Pss") => sum.0 += value().unwrap_or(0.0),
+                Some("Private_Clean" | "Private_Dirty") => sum.1 += value().unwrap_or(0.0),
+                _ => {}
+            }
+        }
+    }
+    sum
+}
