@@ -1,6 +1,15 @@
 //! The engine of pods, without a daemon: [`Engine`] is all that a front-end uses. Nothing here
 //! prints, exits, or takes its caller for a terminal.
 
+pub mod action;
+pub mod conditions;
+pub mod event;
+pub mod machine;
+pub mod prober;
+pub mod sandbox;
+pub mod state;
+pub mod translate;
+
 use crate::error::Result;
 use crate::image;
 use crate::kube::Pod;
