@@ -1,5 +1,7 @@
 //! The pod network: one address per pod on a bridge of ours.
 
+pub mod hosts;
+
 use crate::error::Result;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
