@@ -5,8 +5,10 @@
 //! where it has the call, rustix where nix lacks it, `libc::syscall` for the rest.
 #![allow(unsafe_code)]
 
+pub mod clone;
 pub mod fs;
 pub mod path;
+pub mod types;
 
 pub use nix::errno::Errno;
 

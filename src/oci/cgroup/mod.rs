@@ -2,11 +2,12 @@
 
 use crate::error::Result;
 use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// How the host's cgroups are mounted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// All controllers on v1 hierarchies.
     V1,
@@ -44,7 +45,7 @@ impl Layout {
 }
 
 /// The cgroup directories of one container (or of one pod, as the parent of its containers).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cgroup {
     /// One directory per hierarchy, in the layout's order.
     pub dirs: Vec<PathBuf>,
