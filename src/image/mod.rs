@@ -1,29 +1,12 @@
 //! Images: names, the store, unpacking, and what a container needs of one.
 
+mod reference;
+
+pub use reference::Reference;
+
 use crate::error::Result;
 use oci_spec::image::ImageConfiguration;
 use std::path::{Path, PathBuf};
-
-/// A normalised image name: `nginx:1.15.2` is `docker.io/library/nginx:1.15.2`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Reference {
-    /// `docker.io`.
-    pub registry: String,
-    /// `library/nginx`.
-    pub repository: String,
-    /// `1.15.2`; `latest` when neither tag nor digest is given.
-    pub tag: Option<String>,
-    /// `sha256:…`.
-    pub digest: Option<String>,
-}
-
-impl Reference {
-    /// Parses as containers' tooling does; the error text is the one kubelet shows
-    /// (`couldn't parse image name "…": invalid reference format`).
-    pub fn parse(name: &str) -> Result<Self> {
-        todo!("image: {name}")
-    }
-}
 
 /// An image in the store.
 #[derive(Clone, Debug)]
