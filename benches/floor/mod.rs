@@ -133,6 +133,9 @@ fn child(rootfs: &Path, wait: &OwnedFd) -> ! {
     }
     for name in READ_ONLY {
         let path = at(&format!("proc/{name}"));
+        if !Path::new(&path).exists() {
+            continue;
+        }
         mount(&path, &path, "", bind, "");
         mount("", &path, "", libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY, "");
     }
