@@ -1,32 +1,35 @@
-//! Pods: from the call of `podctl apply` until both containers are Running in the store, forced
-//! deletion, and the memory of what stays: monitor and pause.
+//! Pods: from the call of `podctl apply` until both containers are Running in the store, beside
+//! `podman kube play`; forced deletion; and the memory of what stays: monitor and pause.
 
-use super::{Figure, figure, median, succeed};
+use super::{Figure, figure, installed, median, succeed};
 use runp::pod::{Change, Config, Engine, Network, Paths};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 20;
 const PODCTL: &str = env!("CARGO_BIN_EXE_podctl");
-const POD: &str = "
-apiVersion: v1
-kind: Pod
-metadata: {name: bench}
-spec:
-  containers:
-  - {name: a, image: host, command: [sleep, infinity]}
-  - {name: b, image: host, command: [sleep, infinity]}
-";
 
-pub fn figures() -> Vec<Figure> {
+fn manifest(dir: &Path, image: &str) -> PathBuf {
+    let container =
+        |name| format!("  - {{name: {name}, image: {image}, command: [sleep, infinity]}}");
+    let containers = ["a", "b"].map(container).join("\n");
+    let file = dir.join("pod.yaml");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: bench}\nspec:\n  containers:\n";
+    fs::write(&file, format!("{pod}{containers}\n")).expect("manifest");
+    file
+}
+
+/// `rootfs` is what podman makes its image of.
+pub fn figures(rootfs: &Path) -> Vec<Figure> {
     let root = tempfile::tempdir().expect("a root");
-    let manifest = root.path().join("pod.yaml");
-    fs::write(&manifest, POD).expect("manifest");
+    let manifest = manifest(root.path(), "host");
+    let podman = installed("podman").then(|| Podman::new(rootfs));
     let instance = root.path().join("instance");
     let engine = engine(&instance);
     let (mut start, mut delete, mut memory) = (Vec::new(), Vec::new(), (0.0, 0.0));
+    let mut played = Vec::new();
     for round in 0..=ROUNDS {
         let started = apply_until_running(&engine, &instance, &manifest);
         if round == ROUNDS {
@@ -38,9 +41,19 @@ pub fn figures() -> Vec<Figure> {
             start.push(started);
             delete.push(begin.elapsed().as_secs_f64() * 1e3);
         }
+        // Seconds each: a quarter of the rounds is enough for a ratio of ten.
+        if round % 4 == 0
+            && let Some(podman) = &podman
+        {
+            played.push(podman.play());
+        }
+    }
+    let mut started = vec![("runp".into(), median(start))];
+    if podman.is_some() {
+        started.push(("podman kube play".into(), median(played)));
     }
     vec![
-        figure("pod of two until Running", "ms", &[("runp".into(), median(start))]),
+        figure("pod of two until Running", "ms", &started),
         figure("delete --force of it", "ms", &[("runp".into(), median(delete))]),
         figure("idle pod, PSS", "KiB", &[("runp".into(), memory.0)]),
         figure("idle pod, private", "KiB", &[("runp".into(), memory.1)]),
@@ -111,4 +124,46 @@ fn idle_memory() -> (f64, f64) {
         }
     }
     sum
+}
+
+/// podman with a store of its own, set up for a machine without systemd and with a hard limit of
+/// open files below podman's default.
+struct Podman {
+    dir: tempfile::TempDir,
+}
+
+impl Podman {
+    fn new(rootfs: &Path) -> Self {
+        let podman = Self { dir: tempfile::tempdir().expect("a directory for podman") };
+        let settings = "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
+            runtime = \"crun\"\n[containers]\n\
+            default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+        fs::write(podman.dir.path().join("containers.conf"), settings).expect("settings");
+        let image = podman.dir.path().join("rootfs.tar");
+        let tar =
+            Command::new("tar").arg("-C").arg(rootfs).arg("-cf").arg(&image).arg(".").status();
+        assert!(tar.is_ok_and(|status| status.success()), "tar of the rootfs");
+        podman.call(&["import", &image.to_string_lossy(), "localhost/bench:1"]);
+        podman
+    }
+
+    fn call(&self, arguments: &[&str]) {
+        let dir = self.dir.path();
+        let mut command = Command::new("podman");
+        command.env("CONTAINERS_CONF", dir.join("containers.conf")).arg("--root");
+        command.arg(dir.join("root")).arg("--runroot").arg(dir.join("run")).args(arguments);
+        let output = command.stdin(Stdio::null()).output().expect("podman starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "podman {arguments:?}: {said}");
+    }
+
+    /// Milliseconds until `kube play` returns: both containers run then.
+    fn play(&self) -> f64 {
+        let manifest = manifest(self.dir.path(), "localhost/bench:1");
+        let begin = Instant::now();
+        self.call(&["kube", "play", &manifest.to_string_lossy()]);
+        let elapsed = begin.elapsed().as_secs_f64() * 1e3;
+        self.call(&["pod", "rm", "--force", "--time", "0", "bench"]);
+        elapsed
+    }
 }

@@ -41,7 +41,7 @@ fn main() {
     figures.push(bundle.exec());
     figures.push(version(work.path()));
     figures.push(size());
-    figures.extend(pod::figures());
+    figures.extend(pod::figures(&bundle.dir.join("rootfs")));
     print(&figures);
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&figures).expect("figures are plain data");
