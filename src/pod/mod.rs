@@ -4,11 +4,15 @@
 pub mod action;
 pub mod conditions;
 pub mod event;
+pub mod logread;
+pub mod logs;
 pub mod machine;
 pub mod prober;
 pub mod sandbox;
 pub mod state;
+pub mod store;
 pub mod translate;
+pub mod volumes;
 
 use crate::error::Result;
 use crate::image;

@@ -6,8 +6,10 @@
 #![allow(unsafe_code)]
 
 pub mod clone;
+pub mod fork;
 pub mod fs;
 pub mod path;
+pub mod poll;
 pub mod types;
 
 pub use nix::errno::Errno;

@@ -1,0 +1,300 @@
+//! Container logs as the CRI writes them
+//! ([kubelet-cri-logging](https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md)):
+//! `<logs>/<namespace>_<pod>_<uid>/<container>/<attempt>.log`, each line
+//! `2016-10-06T00:17:09.669794202Z stdout F message`.
+//!
+//! A container writes into two FIFOs that outlive both it and its monitor; [`Capture`] is the
+//! monitor's end of them. What readers see is in [`super::logread`].
+
+use super::store::make_private_dir;
+use crate::error::{Context, Result};
+use crate::sys::{Errno, fs};
+use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Longer lines are split; containerd's and CRI-O's limit.
+const MAX_LINE: usize = 16 << 10;
+/// A file that has grown beyond is rotated (kubelet's containerLogMaxSize).
+const MAX_SIZE: u64 = 10 << 20;
+/// Files kept per attempt, the live one included (containerLogMaxFiles).
+const MAX_FILES: usize = 5;
+/// Reads per wake-up, so that one loud container does not starve the others.
+const READS_PER_WAKE: usize = 64;
+
+/// The two streams, in the order of their descriptors.
+pub const STREAMS: [&str; 2] = ["stdout", "stderr"];
+
+/// Where a pod's logs are.
+pub fn pod_dir(logs: &Path, namespace: &str, pod: &str, uid: &str) -> PathBuf {
+    logs.join(format!("{namespace}_{pod}_{uid}"))
+}
+
+/// The log of one run of a container.
+pub fn file(pod_dir: &Path, container: &str, attempt: i32) -> PathBuf {
+    pod_dir.join(container).join(format!("{attempt}.log"))
+}
+
+/// Makes a container's FIFOs in `dir`, if they are not there.
+pub fn make_fifos(dir: &Path) -> Result<()> {
+    make_private_dir(dir)?;
+    for stream in STREAMS {
+        let path = dir.join(stream);
+        match nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).doing(|| format!("make the pipe {}", path.display())),
+        }
+    }
+    Ok(())
+}
+
+/// Opens one of a container's FIFOs. With `O_RDWR` it never blocks and never ends.
+pub fn open_fifo(dir: &Path, stream: &str, flags: OFlag) -> Result<File> {
+    let path = dir.join(stream);
+    fs::open(&path, flags | OFlag::O_NOFOLLOW, 0).doing(|| format!("open {}", path.display()))
+}
+
+/// The monitor's end of one container's output.
+pub struct Capture {
+    streams: [Stream; 2],
+    log: Option<Log>,
+}
+
+struct Stream {
+    fifo: File,
+    /// The start of a line whose end has not been written yet.
+    pending: Vec<u8>,
+}
+
+/// The file of the current attempt.
+struct Log {
+    file: File,
+    path: PathBuf,
+    size: u64,
+}
+
+impl Capture {
+    /// Opens the FIFOs in `dir`.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let stream = |name| -> Result<Stream> {
+            let fifo = open_fifo(dir, name, OFlag::O_RDWR | OFlag::O_NONBLOCK)?;
+            Ok(Stream { fifo, pending: Vec::new() })
+        };
+        Ok(Self { streams: [stream(STREAMS[0])?, stream(STREAMS[1])?], log: None })
+    }
+
+    /// The descriptors to wait for.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.streams[0].fifo.as_fd(), self.streams[1].fifo.as_fd()]
+    }
+
+    /// From now on everything belongs to the attempt whose log is `path`.
+    pub fn start(&mut self, path: &Path) -> Result<()> {
+        if self.log.as_ref().is_none_or(|log| log.path != path) {
+            self.log = Some(Log::open(path)?);
+        }
+        Ok(())
+    }
+
+    /// Moves what is there into the log; returns whether there may be more.
+    pub fn pump(&mut self) -> Result<bool> {
+        let mut more = false;
+        for (stream, name) in self.streams.iter_mut().zip(STREAMS) {
+            more |= stream.pump(name, &mut self.log)?;
+        }
+        Ok(more)
+    }
+
+    /// The attempt has ended: moves all that it left, an unfinished line too.
+    pub fn finish(&mut self) -> Result<()> {
+        while self.pump()? {}
+        for (stream, name) in self.streams.iter_mut().zip(STREAMS) {
+            let pending = std::mem::take(&mut stream.pending);
+            if let (false, Some(log)) = (pending.is_empty(), self.log.as_mut()) {
+                log.append(&entry(&stamp(Timestamp::now()), name, b'P', &pending))?;
+            }
+        }
+        self.log = None;
+        Ok(())
+    }
+}
+
+impl Stream {
+    fn pump(&mut self, name: &str, log: &mut Option<Log>) -> Result<bool> {
+        let mut buffer = [0; MAX_LINE];
+        for _ in 0..READS_PER_WAKE {
+            let read = match nix::unistd::read(&self.fifo, &mut buffer) {
+                Ok(0) | Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EINTR) => continue,
+                read => read.doing(|| format!("read a container's {name}"))?,
+            };
+            let new = buffer.get(..read).unwrap_or_default();
+            let lines = split(&stamp(Timestamp::now()), name, &mut self.pending, new);
+            if let (false, Some(log)) = (lines.is_empty(), log.as_mut()) {
+                log.append(&lines)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Log {
+    fn open(path: &Path) -> Result<Self> {
+        if let Some(dir) = path.parent() {
+            make_private_dir(dir)?;
+        }
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NOFOLLOW;
+        let open = || {
+            let file = fs::open(path, flags, 0o600)?;
+            let size = file.metadata().map_err(fs::errno)?.len();
+            Ok::<_, Errno>((file, size))
+        };
+        let (mut file, mut size) = open().doing(|| format!("open the log {}", path.display()))?;
+        // A monitor killed in the middle of a write left a torn line.
+        let mut last = [b'\n'];
+        if size > 0 && file.read_exact_at(&mut last, size - 1).is_ok() && last != *b"\n" {
+            file.write_all(b"\n").doing(|| format!("mend the log {}", path.display()))?;
+            size += 1;
+        }
+        Ok(Self { file, path: path.to_owned(), size })
+    }
+
+    fn append(&mut self, lines: &[u8]) -> Result<()> {
+        self.file.write_all(lines).doing(|| format!("write the log {}", self.path.display()))?;
+        self.size += lines.len() as u64;
+        if self.size > MAX_SIZE { self.rotate() } else { Ok(()) }
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        let time = Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+        let mut old = self.path.clone().into_os_string();
+        old.push(format!(".{time}"));
+        std::fs::rename(&self.path, &old)
+            .doing(|| format!("rotate the log {}", self.path.display()))?;
+        *self = Self::open(&self.path)?;
+        for gone in rotated(&self.path)?.iter().rev().skip(MAX_FILES - 1) {
+            std::fs::remove_file(gone).doing(|| format!("remove the log {}", gone.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The rotated files of a log, oldest first.
+fn rotated(path: &Path) -> Result<Vec<PathBuf>> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
+    let prefix = [name.as_encoded_bytes(), b"."].concat();
+    let mut old = Vec::new();
+    for entry in std::fs::read_dir(dir).doing(|| format!("list {}", dir.display()))? {
+        let entry = entry.doing(|| format!("list {}", dir.display()))?;
+        if entry.file_name().as_encoded_bytes().starts_with(&prefix) {
+            old.push(entry.path());
+        }
+    }
+    old.sort_unstable();
+    Ok(old)
+}
+
+/// Cuts `new`, which continues `pending`, into log entries; what has no end yet stays in `pending`.
+fn split(time: &str, stream: &str, pending: &mut Vec<u8>, new: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(new.len() + 64);
+    for piece in new.split_inclusive(|byte| *byte == b'\n') {
+        let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+        pending.extend_from_slice(text);
+        while pending.len() > MAX_LINE {
+            let rest = pending.split_off(MAX_LINE);
+            lines.extend(entry(time, stream, b'P', pending));
+            *pending = rest;
+        }
+        if ended {
+            lines.extend(entry(time, stream, b'F', pending));
+            pending.clear();
+        }
+    }
+    if pending.is_empty() {
+        // An idle monitor keeps no buffers.
+        *pending = Vec::new();
+    }
+    lines
+}
+
+fn entry(time: &str, stream: &str, tag: u8, text: &[u8]) -> Vec<u8> {
+    [time.as_bytes(), b" ", stream.as_bytes(), b" ", &[tag], b" ", text, b"\n"].concat()
+}
+
+fn stamp(now: Timestamp) -> String {
+    now.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &Path) -> String {
+        String::from_utf8(std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_cut_at_newlines_and_16_kib() {
+        let mut pending = Vec::new();
+        assert_eq!(split("T", "stdout", &mut pending, b"a\n\nb"), b"T stdout F a\nT stdout F \n");
+        assert_eq!(split("T", "stdout", &mut pending, b"c\n"), b"T stdout F bc\n");
+        assert_eq!(pending.capacity(), 0);
+        let long = [b'x'; MAX_LINE + 1];
+        let lines = split("T", "stderr", &mut pending, &long);
+        assert!(
+            lines.starts_with(b"T stderr P xxx")
+                && lines.len() == MAX_LINE + b"T stderr P \n".len()
+        );
+        assert_eq!(pending, b"x");
+    }
+
+    #[test]
+    fn output_is_complete_when_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        make_fifos(dir.path()).unwrap();
+        make_fifos(dir.path()).unwrap();
+        let mut capture = Capture::open(dir.path()).unwrap();
+        let log = file(dir.path(), "c", 0);
+        capture.start(&log).unwrap();
+        let mut out = open_fifo(dir.path(), "stdout", OFlag::O_WRONLY).unwrap();
+        let mut err = open_fifo(dir.path(), "stderr", OFlag::O_WRONLY).unwrap();
+        out.write_all(b"one\ntwo").unwrap();
+        err.write_all(b"bad\n").unwrap();
+        drop((out, err));
+        capture.finish().unwrap();
+        let text = read(&log);
+        let ends: Vec<&str> = text.lines().filter_map(|line| line.get(31..)).collect();
+        assert_eq!(ends, ["stdout F one", "stderr F bad", "stdout P two"], "{text}");
+    }
+
+    #[test]
+    fn a_large_log_is_rotated_and_few_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "c", 3);
+        let mut log = Log::open(&path).unwrap();
+        for old in 0..9 {
+            std::fs::write(dir.path().join(format!("c/3.log.20200101-00000{old}")), "").unwrap();
+        }
+        log.size = MAX_SIZE;
+        log.append(b"x\n").unwrap();
+        assert_eq!(log.size, 0);
+        let kept = rotated(&path).unwrap();
+        assert_eq!(kept.len(), MAX_FILES - 1);
+        assert_eq!(read(kept.last().unwrap()), "x\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "c", 0);
+        std::fs::create_dir(dir.path().join("c")).unwrap();
+        std::fs::write(&path, "torn").unwrap();
+        Log::open(&path).unwrap().append(b"x\n").unwrap();
+        assert_eq!(read(&path), "torn\nx\n");
+    }
+}

@@ -1,0 +1,365 @@
+//! The store: `<lib>/pods/<namespace>/<name>/`, one directory per pod, one writer per file.
+//!
+//! - `pod.json`: what is wanted. Written by podctl's commands, under the directory's lock.
+//! - `status.json`: what is. Written by the pod's monitor alone.
+//! - `events.json`: written by the monitor alone.
+//!
+//! Every write replaces a whole file, so that readers take no lock. A pod is gone in one step: its
+//! directory is renamed to a name with a leading dot, which no pod can have, and emptied there.
+//! Resource versions are microseconds since the epoch: opaque, growing, and free of a counter that
+//! all pods would share.
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::kube::Pod;
+use crate::sys::{Errno, fs};
+use k8s_openapi::api::core::v1::{Event, PodStatus};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// More than any pod that passed validation can need.
+const MAX_FILE: u64 = 16 << 20;
+
+/// The pods of one root.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// `<lib>/pods`.
+    pub dir: PathBuf,
+}
+
+/// `status.json`: the status for everybody, and what only the monitor needs to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record<S> {
+    /// The pod it is about; a record of another pod of the same name counts for nothing.
+    pub uid: String,
+    /// When it was written.
+    pub resource_version: u64,
+    /// The status.
+    pub status: PodStatus,
+    /// The monitor's own state.
+    pub state: S,
+}
+
+/// What a reader of `status.json` takes from it; the monitor's state is skipped unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicRecord {
+    uid: String,
+    resource_version: u64,
+    status: PodStatus,
+}
+
+/// The lock of a pod's directory, held while `pod.json` is read, changed and written.
+pub struct Locked {
+    dir: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// The store below `lib`; nothing is made.
+    pub fn new(lib: &Path) -> Self {
+        Self { dir: lib.join("pods") }
+    }
+
+    /// A pod's directory. Names that could lead elsewhere are of no pod: `NotFound`.
+    pub fn pod_dir(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        if is_name(namespace) && is_name(name) {
+            Ok(self.dir.join(namespace).join(name))
+        } else {
+            Err(not_found(name))
+        }
+    }
+
+    /// Locks a pod's directory, made if missing.
+    pub fn lock(&self, namespace: &str, name: &str) -> Result<Locked> {
+        let dir = self.pod_dir(namespace, name)?;
+        loop {
+            make_private_dir(&dir)?;
+            if let Some(locked) = lock_dir(&dir)? {
+                return Ok(locked);
+            }
+        }
+    }
+
+    /// Locks an existing pod's directory; `NotFound` where there is none.
+    pub fn lock_existing(&self, namespace: &str, name: &str) -> Result<Locked> {
+        let dir = self.pod_dir(namespace, name)?;
+        loop {
+            match lock_dir(&dir) {
+                Ok(Some(locked)) if locked.wanted()?.is_some() => return Ok(locked),
+                Ok(Some(_)) => return Err(not_found(name)),
+                Ok(None) => {}
+                Err(error) if error.errno() == Some(Errno::ENOENT) => return Err(not_found(name)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One pod, as wanted and as it is.
+    pub fn get(&self, namespace: &str, name: &str) -> Result<Pod> {
+        read_pod(&self.pod_dir(namespace, name)?)?.ok_or_else(|| not_found(name))
+    }
+
+    /// The pods of a namespace, or all, sorted by namespace and name.
+    pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
+        let mut pods = Vec::new();
+        for (namespace, name) in self.names(namespace)? {
+            pods.extend(read_pod(&self.dir.join(namespace).join(name))?);
+        }
+        Ok(pods)
+    }
+
+    /// Namespace and name of every pod directory, sorted.
+    pub fn names(&self, namespace: Option<&str>) -> Result<Vec<(String, String)>> {
+        let namespaces = match namespace {
+            Some(namespace) if is_name(namespace) => vec![namespace.to_owned()],
+            Some(_) => Vec::new(),
+            None => entries(&self.dir)?,
+        };
+        let mut all = Vec::new();
+        for namespace in namespaces {
+            let names = entries(&self.dir.join(&namespace))?;
+            all.extend(names.into_iter().map(|name| (namespace.clone(), name)));
+        }
+        Ok(all)
+    }
+
+    /// The monitor's record of the pod `uid`, if it wrote one.
+    pub fn record<S: for<'a> Deserialize<'a>>(
+        &self,
+        pod_dir: &Path,
+        uid: &str,
+    ) -> Result<Option<Record<S>>> {
+        let record: Option<Record<S>> = read_json(&pod_dir.join("status.json"))?;
+        Ok(record.filter(|record| record.uid == uid))
+    }
+
+    /// The events of one pod, oldest first.
+    pub fn events(&self, namespace: &str, name: &str) -> Result<Vec<Event>> {
+        let path = self.pod_dir(namespace, name)?.join("events.json");
+        Ok(read_json(&path)?.unwrap_or_default())
+    }
+
+    /// Takes the pod `uid` out of the store, volumes included; its directory's contents go in the
+    /// second step, which `gc` repeats should it be cut short.
+    pub fn remove(&self, namespace: &str, name: &str, uid: &str) -> Result<()> {
+        let dir = self.pod_dir(namespace, name)?;
+        let gone = self.dir.join(namespace).join(format!(".{uid}"));
+        match self.lock_existing(namespace, name) {
+            Ok(locked) if locked.uid_is(uid)? => {
+                std::fs::rename(&dir, &gone).doing(|| format!("remove {}", dir.display()))?;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        remove_tree(&gone)?;
+        // Another pod may live there; then the namespace stays.
+        match std::fs::remove_dir(self.dir.join(namespace)) {
+            Ok(()) => Ok(()),
+            Err(error) if is_in_use(&error) => Ok(()),
+            Err(error) => Err(error).doing(|| format!("remove the emptied namespace {namespace}")),
+        }
+    }
+}
+
+impl Locked {
+    /// The pod's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What is wanted, if anything is.
+    pub fn wanted(&self) -> Result<Option<Pod>> {
+        read_json(&self.dir.join("pod.json"))
+    }
+
+    /// Stores what is wanted, under a new resource version.
+    pub fn put_wanted(&self, pod: &mut Pod) -> Result<()> {
+        let old = version_of(pod);
+        pod.metadata.resource_version = Some(now_version().max(old + 1).to_string());
+        pod.status = None;
+        write_json(&self.dir.join("pod.json"), pod)
+    }
+
+    /// Undoes the making of a directory for a pod that did not get stored.
+    pub fn abandon(self) {
+        // Only an empty directory goes; one that holds a pod stays.
+        let namespace = self.dir.parent().map(Path::to_owned);
+        if std::fs::remove_dir(&self.dir).is_ok() {
+            namespace.map(std::fs::remove_dir);
+        }
+    }
+
+    fn uid_is(&self, uid: &str) -> Result<bool> {
+        Ok(self.wanted()?.and_then(|pod| pod.metadata.uid).as_deref() == Some(uid))
+    }
+}
+
+/// kubectl's `pods "x" not found`.
+pub fn not_found(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("pods \"{name}\" not found"))
+}
+
+/// Replaces a file of the store.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let content = serde_json::to_vec(value)
+        .map_err(|error| Error::new(Kind::Bug, error.to_string()))
+        .doing(|| format!("encode {}", path.display()))?;
+    fs::write_atomic(path, &content, 0o600).doing(|| format!("write {}", path.display()))
+}
+
+/// A file of the store, `None` if it is not there. Links are not followed.
+pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match fs::open(path, flags, 0) {
+        // ENOTDIR: what stands in the place of the pod's directory is not ours.
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        opened => opened.doing(|| format!("open {}", path.display()))?,
+    };
+    let content =
+        fs::read_file_limited(&file, MAX_FILE).doing(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&content)
+        .map(Some)
+        .map_err(|error| Error::system(error.to_string()))
+        .doing(|| format!("decode {}", path.display()))
+}
+
+/// Microseconds since the epoch.
+pub fn now_version() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Makes a directory and its missing parents, for root alone.
+pub fn make_private_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.doing(|| format!("make the directory {}", dir.display()))
+}
+
+/// Removes a tree of ours; one that is not there is fine. Links in it are removed, not followed.
+pub fn remove_tree(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.doing(|| format!("remove {}", dir.display())),
+    }
+}
+
+/// A DNS label or subdomain as far as paths care; validation has said the rest.
+fn is_name(name: &str) -> bool {
+    let safe = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
+    let first = name.bytes().next();
+    name.len() <= 253 && first.is_some_and(|c| c.is_ascii_alphanumeric()) && name.bytes().all(safe)
+}
+
+/// The entries of a directory that are names, sorted; none if it is missing.
+fn entries(dir: &Path) -> Result<Vec<String>> {
+    let read = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.doing(|| format!("list {}", dir.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in read {
+        let entry = entry.doing(|| format!("list {}", dir.display()))?;
+        names.extend(entry.file_name().into_string().ok().filter(|name| is_name(name)));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// `None` when the directory was removed while its lock was waited for.
+fn lock_dir(dir: &Path) -> Result<Option<Locked>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let file = fs::open(dir, flags, 0).doing(|| format!("open {}", dir.display()))?;
+    let lock = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .doing(|| format!("lock {}", dir.display()))?;
+    let held = lock.metadata().doing(|| format!("look at {}", dir.display()))?;
+    let same = std::fs::symlink_metadata(dir).is_ok_and(|there| there.ino() == held.ino());
+    Ok(same.then(|| Locked { dir: dir.to_owned(), _lock: lock }))
+}
+
+/// The pod in `dir` with its status; `None` where there is none (any more).
+pub fn read_pod(dir: &Path) -> Result<Option<Pod>> {
+    let Some(mut pod) = read_json::<Pod>(&dir.join("pod.json"))? else { return Ok(None) };
+    let record: Option<PublicRecord> = read_json(&dir.join("status.json"))?;
+    match record.filter(|record| pod.metadata.uid.as_ref() == Some(&record.uid)) {
+        Some(record) => {
+            let version = version_of(&pod).max(record.resource_version);
+            pod.metadata.resource_version = Some(version.to_string());
+            pod.status = Some(record.status);
+        }
+        None => {
+            let phase = Some("Pending".to_owned());
+            pod.status = Some(PodStatus { phase, ..PodStatus::default() });
+        }
+    }
+    Ok(Some(pod))
+}
+
+fn version_of(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn is_in_use(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    matches!(error.kind(), DirectoryNotEmpty | NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, uid: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(name.into());
+        pod.metadata.uid = Some(uid.into());
+        pod
+    }
+
+    #[test]
+    fn a_pod_comes_and_goes_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        assert_eq!(store.get("default", "a").unwrap_err().kind(), Kind::NotFound);
+        assert!(store.list(None).unwrap().is_empty());
+        let locked = store.lock("default", "a").unwrap();
+        locked.put_wanted(&mut pod("a", "1")).unwrap();
+        drop(locked);
+        let status = PodStatus { phase: Some("Running".into()), ..PodStatus::default() };
+        let version = u64::MAX;
+        let record = Record { uid: "1".into(), resource_version: version, status, state: () };
+        write_json(&store.dir.join("default/a/status.json"), &record).unwrap();
+        let got = store.get("default", "a").unwrap();
+        assert_eq!(got.metadata.resource_version, Some(version.to_string()));
+        assert_eq!(got.status.unwrap().phase.as_deref(), Some("Running"));
+        store.remove("default", "a", "2").unwrap();
+        assert_eq!(store.list(Some("default")).unwrap().len(), 1, "another uid is another pod");
+        store.remove("default", "a", "1").unwrap();
+        assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_never_leads_elsewhere() {
+        let store = Store::new(Path::new("/nowhere"));
+        for bad in ["", ".", "..", "../x", "a/b", ".a", "A", "a\0"] {
+            assert_eq!(store.pod_dir("default", bad).unwrap_err().kind(), Kind::NotFound, "{bad}");
+            assert!(store.pod_dir(bad, "a").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_planted_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let locked = store.lock("default", "a").unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", locked.dir().join("pod.json")).unwrap();
+        let error = store.get("default", "a").unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ELOOP), "{error}");
+        locked.abandon();
+    }
+}
