@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod cgroup;
 pub mod container;
+pub mod example;
 pub mod ops;
 pub mod seccomp;
 

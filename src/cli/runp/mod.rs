@@ -1,8 +1,236 @@
-//! runc's command line.
+//! runc's command line: its commands, flags, output and exit statuses, over [`crate::oci::ops`].
+//!
+//! Errors exit with 1, an `exec` that could not start its process with 255; `run` and `exec` pass
+//! on the exit status of what they ran.
 
+mod exec;
+mod flags;
+mod help;
+pub mod log;
+mod parse;
+mod show;
+mod spec;
+
+use super::report;
+use crate::error::{Context, Error, Result};
+use crate::oci::bundle::Bundle;
+use crate::oci::{SPEC_VERSION, ops};
+use flags::Globals;
+use log::{Level, Log};
+use parse::Count;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Why a command ended without having done its work.
+#[derive(Debug)]
+enum Stop {
+    /// Help was asked for: this is it.
+    Help(String),
+    /// The command line is wrong: what to print on standard output, and the error.
+    Usage(String, Error),
+    /// It failed; the exit status.
+    Failed(Error, u8),
+}
+
+/// What a command ends with: its exit status, or why it stopped.
+type Outcome = std::result::Result<u8, Stop>;
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error, 1)
+    }
+}
+
+/// What every command sees of the globals.
+struct Call {
+    /// The state root, absolute.
+    root: PathBuf,
+    /// Whether it was given: only a default one may be missing.
+    root_given: bool,
+    systemd_cgroup: bool,
+    trace: Option<PathBuf>,
+}
+
+/// Commands of runc that do not exist here yet.
+const NOT_YET: [&str; 7] = ["checkpoint", "events", "pause", "ps", "restore", "resume", "update"];
 
 /// Runs `runp` with the process's own arguments.
 pub fn main() -> ExitCode {
-    todo!("runpcli")
+    let mut log = Log::stderr();
+    match dispatch(std::env::args_os().skip(1).collect(), &mut log) {
+        Ok(status) => ExitCode::from(status),
+        Err(Stop::Help(text)) => match print(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, 1, &log),
+        },
+        Err(Stop::Usage(text, error)) => {
+            drop(print(&text));
+            fail(&error, 1, &log)
+        }
+        Err(Stop::Failed(error, status)) => fail(&error, status, &log),
+    }
+}
+
+fn fail(error: &Error, status: u8, log: &Log) -> ExitCode {
+    report::error(error, log);
+    ExitCode::from(status)
+}
+
+fn dispatch(arguments: Vec<OsString>, log: &mut Log) -> Outcome {
+    let globals: Globals = parse::command(arguments)?;
+    if globals.version {
+        print(&format!("runp version {}\nspec: {SPEC_VERSION}\n", env!("CARGO_PKG_VERSION")))?;
+        return Ok(0);
+    }
+    let mut words = globals.command.iter();
+    let name = words.next().and_then(|name| name.to_str()).unwrap_or_default();
+    if globals.help || matches!(name, "" | "h" | "help") && globals.command.len() < 2 {
+        return Err(Stop::Help(help::overview()));
+    }
+    if name.starts_with('-') {
+        let message = format!("flag provided but not defined: {}", name.replacen("--", "-", 1));
+        let text = format!("Incorrect Usage. {message}\n\n{}", help::overview());
+        return Err(Stop::Usage(text, Error::user(message)));
+    }
+    *log = Log::open(globals.log.as_deref(), &globals.log_format, globals.debug)?;
+    let call = call(&globals)?;
+    log.write(Level::Debug, &format!("runp {name} (root {})", call.root.display()));
+    command(name, words.cloned().collect(), &call, log)
+}
+
+fn command(name: &str, rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
+    match name {
+        "create" => create(rest, call),
+        "delete" => delete(rest, call),
+        "exec" => exec::exec(rest, call),
+        "explain" => show::explain(rest, call),
+        "features" => show::features(rest),
+        "kill" => kill(rest, call),
+        "list" => show::list(rest, call, log),
+        "run" => run(rest, call),
+        "spec" => spec::spec(rest),
+        "start" => start(rest, call),
+        "state" => show::state(rest, call),
+        "h" | "help" => Err(Stop::Help(help::of(rest.first().and_then(|name| name.to_str())))),
+        name if NOT_YET.contains(&name) => {
+            let error = Error::user(format!("runp {name}: this command does not exist yet"));
+            Err(error.hint("`runp --help` lists the commands that do").into())
+        }
+        other => Err(Stop::Failed(Error::user(format!("No help topic for '{other}'")), 3)),
+    }
+}
+
+fn call(globals: &Globals) -> Result<Call> {
+    if !matches!(globals.rootless.to_ascii_lowercase().as_str(), "" | "auto" | "true" | "false") {
+        let value = &globals.rootless;
+        return Err(Error::user(format!("invalid value {value:?} for --rootless: parse error")));
+    }
+    let root = match &globals.root {
+        None => PathBuf::from("/run/runp"),
+        Some(given) => absolute(given)?,
+    };
+    if root.components().count() < 2 {
+        return Err(Error::user("Option --root argument should not be set to /"));
+    }
+    Ok(Call {
+        root,
+        root_given: globals.root.is_some(),
+        systemd_cgroup: globals.systemd_cgroup,
+        trace: globals.trace.clone(),
+    })
+}
+
+/// `path` from the working directory, `.` and `..` taken out by their names alone, as Go does.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let joined = std::env::current_dir().doing(|| "get the working directory")?.join(path);
+    let mut clean = PathBuf::from("/");
+    for part in joined.components() {
+        match part {
+            std::path::Component::Normal(name) => clean.push(name),
+            std::path::Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    Ok(clean)
+}
+
+fn create(rest: Vec<OsString>, call: &Call) -> Outcome {
+    let flags: flags::Create = parse::command(rest)?;
+    parse::count::<flags::Create>(flags.launch.ids.len(), Count::Exactly(1))?;
+    launch(&flags.launch, call)
+        .and_then(|(bundle, options)| ops::create(&bundle, &options).map(drop))
+        .doing(|| "runp create failed")?;
+    Ok(0)
+}
+
+fn run(rest: Vec<OsString>, call: &Call) -> Outcome {
+    let flags: flags::Run = parse::command(rest)?;
+    parse::count::<flags::Run>(flags.launch.ids.len(), Count::Exactly(1))?;
+    let after = if flags.detach {
+        ops::Then::Detach
+    } else if flags.keep {
+        ops::Then::Keep
+    } else {
+        ops::Then::Delete
+    };
+    let status = launch(&flags.launch, call)
+        .and_then(|(bundle, options)| ops::run(&bundle, &options, after))
+        .doing(|| "runp run failed")?;
+    Ok(exit_status(status))
+}
+
+/// The options of `create` and `run`; bad ones are refused before the bundle is looked at.
+fn launch(flags: &flags::Launch, call: &Call) -> Result<(Bundle, ops::CreateOptions)> {
+    let bundle = Bundle::load(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
+    let options = ops::CreateOptions {
+        root: call.root.clone(),
+        id: only(&flags.ids),
+        pid_file: flags.pid_file.clone(),
+        console_socket: flags.console_socket.clone(),
+        preserve_fds: flags.preserve_fds,
+        no_pivot: flags.no_pivot,
+        no_new_keyring: flags.no_new_keyring,
+        systemd_cgroup: call.systemd_cgroup,
+        trace: call.trace.clone(),
+    };
+    Ok((bundle, options))
+}
+
+fn start(rest: Vec<OsString>, call: &Call) -> Outcome {
+    let flags: flags::Start = parse::command(rest)?;
+    parse::count::<flags::Start>(flags.ids.len(), Count::Exactly(1))?;
+    ops::start(&call.root, &only(&flags.ids))?;
+    Ok(0)
+}
+
+fn kill(rest: Vec<OsString>, call: &Call) -> Outcome {
+    let flags: flags::Kill = parse::command(rest)?;
+    parse::count::<flags::Kill>(flags.arguments.len(), Count::Between(1, 2))?;
+    let signal = flags.arguments.get(1).map_or("SIGTERM", String::as_str);
+    ops::kill(&call.root, &only(&flags.arguments), ops::parse_signal(signal)?, flags.all)?;
+    Ok(0)
+}
+
+fn delete(rest: Vec<OsString>, call: &Call) -> Outcome {
+    let flags: flags::Delete = parse::command(rest)?;
+    parse::count::<flags::Delete>(flags.ids.len(), Count::Exactly(1))?;
+    ops::delete(&call.root, &only(&flags.ids), flags.force)?;
+    Ok(0)
+}
+
+/// The container's name, of arguments counted already.
+fn only(arguments: &[String]) -> String {
+    arguments.first().cloned().unwrap_or_default()
+}
+
+/// One line or block on standard output; a reader that is gone is an error like any other.
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).doing(|| "write to standard output")
+}
+
+/// A wait status' number as a program's; what does not fit is a failure.
+fn exit_status(status: i32) -> u8 {
+    u8::try_from(status).unwrap_or(255)
 }

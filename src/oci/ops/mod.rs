@@ -3,6 +3,12 @@
 //! `create`, `run` and `exec` give the container the caller's own descriptors 0, 1 and 2, and with
 //! `preserve_fds = n` also 3 to 3+n.
 
+mod features;
+mod kill;
+
+pub use features::features;
+pub use kill::parse_signal;
+
 use super::bundle::Bundle;
 use super::container::State;
 use crate::error::Result;
@@ -44,6 +50,23 @@ pub struct Created {
 /// Creates a container: namespaces, mounts, cgroups are there; the user's program waits for `start`.
 pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
     todo!("core: {} {options:?}", bundle.dir.display())
+}
+
+/// What becomes of a container that `run` has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Nobody waits: `run --detach`.
+    Detach,
+    /// It is waited for and deleted.
+    Delete,
+    /// It is waited for and kept: `run --keep`.
+    Keep,
+}
+
+/// Creates and starts a container, and unless detached relays its terminal, forwards signals and
+/// returns its exit status (128+N for signal N).
+pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> {
+    todo!("runpcli: {} {options:?} {then:?}", bundle.dir.display())
 }
 
 /// Releases a created container's program; returns once it has been executed, or says why not.
@@ -92,9 +115,19 @@ pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     todo!("runpcli: {root:?} {id} {force}")
 }
 
+/// The process of a container's configuration: what `exec` starts from.
+pub fn process(root: &Path, id: &str) -> Result<Process> {
+    todo!("runpcli: {root:?} {id}")
+}
+
 /// The state of one container.
 pub fn state(root: &Path, id: &str) -> Result<State> {
     todo!("runpcli: {root:?} {id}")
+}
+
+/// Each container below `root` by id, with its state or why that cannot be told.
+pub fn list_all(root: &Path) -> Result<Vec<(String, Result<State>)>> {
+    todo!("runpcli: {root:?}")
 }
 
 /// The states of all containers below `root`, sorted by id.
