@@ -34,6 +34,18 @@ pub enum Status {
     Stopped,
 }
 
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
 /// What `runp state` prints, and hooks read on stdin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,10 +65,18 @@ pub struct State {
     /// When it was created, RFC 3339.
     pub created: String,
     /// As in config.json.
-    #[serde(skip_serializing_if = "HashMap::is_empty", default)]
+    #[serde(skip_serializing_if = "HashMap::is_empty", serialize_with = "sorted", default)]
     pub annotations: HashMap<String, String>,
     /// Who created it.
     pub owner: String,
+}
+
+/// Sorted, as runc prints them: the same container gives the same text.
+fn sorted<S: serde::Serializer>(
+    map: &HashMap<String, String>,
+    to: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    map.iter().collect::<std::collections::BTreeMap<_, _>>().serialize(to)
 }
 
 /// The version of [`Record`]; a record of another one is refused, not guessed at.

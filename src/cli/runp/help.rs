@@ -3,25 +3,25 @@
 use super::{flags, parse};
 use clap::CommandFactory;
 
-/// Every command and the line that describes it, as `--help` lists them.
-const COMMANDS: [(&str, fn() -> clap::Command); 11] = [
-    ("create", flags::Create::command),
-    ("delete", flags::Delete::command),
-    ("exec", flags::Exec::command),
-    ("explain", flags::Explain::command),
-    ("features", flags::Features::command),
-    ("kill", flags::Kill::command),
-    ("list", flags::List::command),
-    ("run", flags::Run::command),
-    ("spec", flags::Spec::command),
-    ("start", flags::Start::command),
-    ("state", flags::State::command),
+/// The grammar of every command, in the order in which `--help` lists them.
+const COMMANDS: [fn() -> clap::Command; 11] = [
+    flags::Create::command,
+    flags::Delete::command,
+    flags::Exec::command,
+    flags::Explain::command,
+    flags::Features::command,
+    flags::Kill::command,
+    flags::List::command,
+    flags::Run::command,
+    flags::Spec::command,
+    flags::Start::command,
+    flags::State::command,
 ];
 
 /// The help of `name`, or the overview where there is no such command.
 pub fn of(name: Option<&str>) -> String {
-    let found = COMMANDS.iter().find(|(known, _)| Some(*known) == name);
-    found.map_or_else(overview, |(_, grammar)| parse::help(grammar()))
+    let mut commands = COMMANDS.iter().map(|grammar| grammar());
+    commands.find(|known| Some(known.get_name()) == name).map_or_else(overview, parse::help)
 }
 
 /// What `runp --help` prints.
@@ -38,9 +38,9 @@ COMMANDS:
 {options}
 ";
     let mut commands = String::new();
-    for (name, grammar) in COMMANDS {
-        let about = grammar().get_about().map(ToString::to_string).unwrap_or_default();
-        commands.push_str(&format!("   {name:<10}{about}\n"));
+    for grammar in COMMANDS.map(|grammar| grammar()) {
+        let about = grammar.get_about().map(ToString::to_string).unwrap_or_default();
+        commands.push_str(&format!("   {:<10}{about}\n", grammar.get_name()));
     }
     let grammar =
         flags::Globals::command().help_template(LAYOUT).before_help(commands.trim_end().to_owned());

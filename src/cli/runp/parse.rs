@@ -83,6 +83,10 @@ fn in_words_of_runc(error: &clap::Error) -> String {
             let value = context(ContextKind::InvalidValue);
             format!("invalid value {value:?} for flag -{flag}: parse error")
         }
+        ErrorKind::TooManyValues => {
+            let value = context(ContextKind::InvalidValue);
+            format!("invalid boolean value {value:?} for -{flag}: parse error")
+        }
         _ => error.render().to_string().lines().next().unwrap_or_default().to_owned(),
     }
 }
@@ -145,7 +149,11 @@ fn rewrite_flag(argument: OsString, grammar: &Command, rewritten: &mut Vec<OsStr
     match value {
         None | Some(b"true" | b"1" | b"t" | b"T" | b"TRUE" | b"True") => rewritten.push(flag),
         Some(b"false" | b"0" | b"f" | b"F" | b"FALSE" | b"False") => {}
-        Some(_) => rewritten.push(argument),
+        Some(other) => {
+            flag.push("=");
+            flag.push(OsString::from_vec(other.to_vec()));
+            rewritten.push(flag);
+        }
     }
     false
 }
@@ -182,7 +190,7 @@ mod tests {
             ("--bad", "flag provided but not defined: -bad"),
             ("--bundle", "flag needs an argument: -bundle"),
             ("--preserve-fds x", "invalid value \"x\" for flag -preserve-fds: parse error"),
-            ("-no-pivot=maybe", "flag provided but not defined: -no-pivot"),
+            ("-no-pivot=maybe", "invalid boolean value \"maybe\" for -no-pivot: parse error"),
         ];
         for (given, expected) in table {
             let line = given.split(' ').map(OsString::from).collect();

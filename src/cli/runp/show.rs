@@ -84,7 +84,7 @@ fn table(states: &[State]) -> String {
     let mut rows = vec![HEADER.map(String::from)];
     rows.extend(states.iter().map(|state| {
         let bundle = state.bundle.display().to_string();
-        let (pid, status) = (state.pid.to_string(), format!("{:?}", state.status).to_lowercase());
+        let (pid, status) = (state.pid.to_string(), state.status.to_string());
         [state.id.clone(), pid, status, bundle, state.created.clone(), state.owner.clone()]
     }));
     let mut text = String::new();

@@ -1,8 +1,73 @@
 //! `kill`.
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::oci::cgroup::Cgroup;
+use crate::oci::container::Container;
+use crate::sys::{Errno, clone, fs};
 use nix::sys::signal::Signal;
+use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// How long killed processes may take to go; only an uninterruptible system call makes them slow.
+pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Sends `signal` to the init process, or with `all` to each process of the container.
+///
+/// SIGKILL ends the whole container even where init's death alone would not, which is so without a
+/// PID namespace of its own.
+pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
+    let container = Container::open(root, id)?;
+    let Some(init) = container.init()? else {
+        // As runc since 1.2: who wants all to be gone is content with none.
+        return if all { Ok(()) } else { Err(Error::user("container not running")) };
+    };
+    let everyone = all || signal == clone::SIGKILL && !owns_pid_namespace(container.record.pid);
+    match &container.record.cgroup {
+        Some(cgroup) if everyone && signal == clone::SIGKILL => {
+            return cgroup.kill_all(KILL_DEADLINE).doing(|| "unable to kill all processes");
+        }
+        Some(cgroup) if everyone => return signal_all(cgroup, signal),
+        _ => {}
+    }
+    clone::pidfd_send_signal(&init, signal).doing(|| "unable to signal init")?;
+    match &container.record.cgroup {
+        // A frozen process of cgroup v1 dies only once it is thawed.
+        Some(cgroup) if signal == clone::SIGKILL && cgroup.is_frozen()? => cgroup.freeze(false),
+        _ => Ok(()),
+    }
+}
+
+/// Signals each process of `cgroup`. A process that was in it both before and after its descriptor
+/// was opened is the one that the descriptor names, whatever pids were reused meanwhile.
+fn signal_all(cgroup: &Cgroup, signal: i32) -> Result<()> {
+    let doing = || "unable to signal all processes";
+    let mut opened = Vec::new();
+    for pid in cgroup.pids()? {
+        match clone::pidfd_open(pid) {
+            Ok(pidfd) => opened.push((pid, pidfd)),
+            Err(Errno::ESRCH) => {}
+            Err(errno) => Err(errno).doing(doing)?,
+        }
+    }
+    let still_there = cgroup.pids()?;
+    for (_, pidfd) in opened.iter().filter(|(pid, _)| still_there.contains(pid)) {
+        match clone::pidfd_send_signal(pidfd, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => Err(errno).doing(doing)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether `pid` is the first process of a PID namespace, whose death ends all others in it.
+pub(super) fn owns_pid_namespace(pid: i32) -> bool {
+    fs::read_kernel_file(Path::new(&format!("/proc/{pid}/status"))).is_ok_and(|status| {
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        let pids: Vec<&str> = pids.split_ascii_whitespace().collect();
+        pids.len() > 1 && pids.last() == Some(&"1")
+    })
+}
 
 /// A signal by number, by name (`TERM`, `SIGTERM`, in any case), or as `RTMIN+n` and `RTMAX-n`.
 pub fn parse_signal(text: &str) -> Result<i32> {
@@ -12,9 +77,9 @@ pub fn parse_signal(text: &str) -> Result<i32> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let known = match name {
-        "CLD" => Some(libc::SIGCHLD),
-        "IOT" => Some(libc::SIGABRT),
-        "POLL" => Some(libc::SIGIO),
+        "CLD" => Some(Signal::SIGCHLD as i32),
+        "IOT" => Some(Signal::SIGABRT as i32),
+        "POLL" => Some(Signal::SIGIO as i32),
         _ => real_time(name)
             .or_else(|| Signal::from_str(&format!("SIG{name}")).ok().map(|signal| signal as i32)),
     };
@@ -64,5 +129,11 @@ mod tests {
         }
         let error = parse_signal("FOO").unwrap_err().to_string();
         assert_eq!(error, "unknown signal \"FOO\"");
+    }
+
+    #[test]
+    fn the_test_itself_is_no_init() {
+        assert!(!owns_pid_namespace(std::process::id() as i32));
+        assert!(!owns_pid_namespace(-1));
     }
 }

@@ -3,15 +3,21 @@
 //! `create`, `run` and `exec` give the container the caller's own descriptors 0, 1 and 2, and with
 //! `preserve_fds = n` also 3 to 3+n.
 
+mod delete;
 mod features;
 mod kill;
+mod list;
+mod state;
 
+pub use delete::delete;
 pub use features::features;
-pub use kill::parse_signal;
+pub use kill::{kill, parse_signal};
+pub use list::{list, list_all};
+pub use state::state;
 
 use super::bundle::Bundle;
-use super::container::State;
-use crate::error::Result;
+use super::container::Container;
+use crate::error::{Error, Result};
 use oci_spec::runtime::Process;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -104,33 +110,8 @@ pub fn exec_spawn(root: &Path, id: &str, options: &ExecOptions) -> Result<Create
     todo!("core: {root:?} {id} {options:?}")
 }
 
-/// Sends `signal` to the init process, or with `all` to each process of the container.
-pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
-    todo!("runpcli: {root:?} {id} {signal} {all}")
-}
-
-/// Removes a stopped container; with `force` kills it first and never fails on one that is gone.
-/// The one teardown path: also undoes a half-made container.
-pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
-    todo!("runpcli: {root:?} {id} {force}")
-}
-
 /// The process of a container's configuration: what `exec` starts from.
 pub fn process(root: &Path, id: &str) -> Result<Process> {
-    todo!("runpcli: {root:?} {id}")
-}
-
-/// The state of one container.
-pub fn state(root: &Path, id: &str) -> Result<State> {
-    todo!("runpcli: {root:?} {id}")
-}
-
-/// Each container below `root` by id, with its state or why that cannot be told.
-pub fn list_all(root: &Path) -> Result<Vec<(String, Result<State>)>> {
-    todo!("runpcli: {root:?}")
-}
-
-/// The states of all containers below `root`, sorted by id.
-pub fn list(root: &Path) -> Result<Vec<State>> {
-    todo!("runpcli: {root:?}")
+    let spec = Container::open(root, id)?.config()?;
+    spec.process().clone().ok_or_else(|| Error::user("process property must not be empty"))
 }
