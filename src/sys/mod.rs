@@ -6,10 +6,18 @@
 #![allow(unsafe_code)]
 
 pub mod clone;
+pub mod cred;
+pub mod exec;
 pub mod fork;
 pub mod fs;
+pub mod limits;
+pub mod mount;
+pub mod ns;
 pub mod path;
 pub mod poll;
+pub mod seccomp;
+pub mod socket;
+pub mod tty;
 pub mod types;
 
 pub use nix::errno::Errno;

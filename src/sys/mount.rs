@@ -1,0 +1,129 @@
+//! Mounts by descriptor: fsopen(2), open_tree(2), move_mount(2), mount_setattr(2), pivot_root(2).
+
+use super::clone::errno;
+use super::types::{AttrChange, Propagation};
+use super::{Errno, Result};
+use nix::mount::MntFlags;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Whether a call takes the mounts below too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// This mount alone.
+    One,
+    /// `AT_RECURSIVE`.
+    Tree,
+}
+
+/// fsopen(2).
+pub fn fsopen(name: &CStr) -> Result<OwnedFd> {
+    rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map_err(errno)
+}
+
+/// fsconfig(2), `FSCONFIG_SET_FLAG`.
+pub fn fsconfig_flag(fs: impl AsFd, key: &CStr) -> Result<()> {
+    rustix::mount::fsconfig_set_flag(fs, key).map_err(errno)
+}
+
+/// fsconfig(2), `FSCONFIG_SET_STRING`.
+pub fn fsconfig_string(fs: impl AsFd, key: &CStr, value: &CStr) -> Result<()> {
+    rustix::mount::fsconfig_set_string(fs, key, value).map_err(errno)
+}
+
+/// fsconfig(2), `FSCONFIG_CMD_CREATE`.
+pub fn fsconfig_create(fs: impl AsFd) -> Result<()> {
+    rustix::mount::fsconfig_create(fs).map_err(errno)
+}
+
+/// fsmount(2): a mount that is attached nowhere yet. `attributes` are bits of `types::attr`.
+pub fn fsmount(fs: impl AsFd, attributes: u64) -> Result<OwnedFd> {
+    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+    rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(errno)
+}
+
+/// open_tree(2) with `OPEN_TREE_CLONE`: a copy of the mount at `path`, attached nowhere yet.
+pub fn open_tree(dir: impl AsFd, path: &CStr, depth: Depth) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if depth == Depth::Tree {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(dir, path, flags).map_err(errno)
+}
+
+/// move_mount(2): attaches `mount` on the very file that `target` is a descriptor of.
+pub fn move_mount(mount: impl AsFd, target: impl AsFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", target, c"", flags).map_err(errno)
+}
+
+/// mount_setattr(2) of attributes; `mount` must be the root of a mount.
+pub fn mount_setattr(mount: impl AsFd, change: AttrChange, depth: Depth) -> Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: change.clear,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    mount_setattr_raw(mount.as_fd(), c"", &attr, depth)
+}
+
+/// mount_setattr(2) of the propagation of the mount at `path`, seen from `dir`.
+pub fn mount_propagate(
+    dir: impl AsFd,
+    path: &CStr,
+    propagation: Propagation,
+    depth: Depth,
+) -> Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: 0,
+        attr_clr: 0,
+        propagation: propagation.flag(),
+        userns_fd: 0,
+    };
+    mount_setattr_raw(dir.as_fd(), path, &attr, depth)
+}
+
+fn mount_setattr_raw(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    attr: &libc::mount_attr,
+    depth: Depth,
+) -> Result<()> {
+    let recursive = if depth == Depth::Tree { 0x8000 } else { 0 }; // AT_RECURSIVE
+    // SAFETY: the path ends with 0 and the kernel only reads the struct, whose size is passed.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            libc::AT_EMPTY_PATH | recursive,
+            &raw const *attr,
+            size_of_val(attr),
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// pivot_root(2).
+pub fn pivot_root(new: &CStr, old: &CStr) -> Result<()> {
+    nix::unistd::pivot_root(new, old)
+}
+
+/// umount2(2) with `MNT_DETACH`.
+pub fn umount_detached(path: &CStr) -> Result<()> {
+    nix::mount::umount2(path, MntFlags::MNT_DETACH)
+}
+
+/// chroot(2).
+pub fn chroot(path: &CStr) -> Result<()> {
+    nix::unistd::chroot(path)
+}
+
+/// The type of file system that `fd` lies on, fstatfs(2): one of the `*_MAGIC` numbers.
+pub fn fstatfs_type(fd: impl AsFd) -> Result<i64> {
+    Ok(rustix::fs::fstatfs(fd).map_err(errno)?.f_type)
+}

@@ -1,0 +1,120 @@
+//! Unix sockets: pairs, paths of any length, passing descriptors.
+
+use super::clone::errno;
+use super::{Errno, Result};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, sockopt,
+};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+/// socketpair(2) of `SOCK_SEQPACKET`: messages stay whole, and an end that is gone is noticed.
+pub fn socketpair() -> Result<(OwnedFd, OwnedFd)> {
+    pair(SocketType::SEQPACKET)
+}
+
+/// socketpair(2) of `SOCK_STREAM`.
+pub fn stream_pair() -> Result<(OwnedFd, OwnedFd)> {
+    pair(SocketType::STREAM)
+}
+
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).map_err(errno)
+}
+
+/// A listening `SOCK_SEQPACKET` socket named `name` in the directory `dir`.
+pub fn listen_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let socket = unix_socket(SocketType::SEQPACKET)?;
+    rustix::net::bind(&socket, &short_address(dir, name)?).map_err(errno)?;
+    rustix::net::listen(&socket, 1).map_err(errno)?;
+    Ok(socket)
+}
+
+/// Connects to the `SOCK_SEQPACKET` socket named `name` in the directory `dir`.
+pub fn connect_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let socket = unix_socket(SocketType::SEQPACKET)?;
+    rustix::net::connect(&socket, &short_address(dir, name)?).map_err(errno)?;
+    Ok(socket)
+}
+
+/// Connects to the stream socket at `path`.
+pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    let socket = unix_socket(SocketType::STREAM)?;
+    let address = SocketAddrUnix::new(path).map_err(errno)?;
+    rustix::net::connect(&socket, &address).map_err(errno)?;
+    Ok(socket)
+}
+
+/// accept4(2).
+pub fn accept(socket: impl AsFd) -> Result<OwnedFd> {
+    loop {
+        match rustix::net::accept_with(&socket, SocketFlags::CLOEXEC).map_err(errno) {
+            Err(Errno::EINTR) => {}
+            accepted => return accepted,
+        }
+    }
+}
+
+/// Makes reads fail with `EAGAIN` after `timeout`.
+pub fn set_receive_timeout(socket: impl AsFd, timeout: Duration) -> Result<()> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(timeout)).map_err(errno)
+}
+
+/// Sends one message; `EPIPE` without a signal when the other end is gone.
+pub fn send(socket: impl AsFd, message: &[u8]) -> Result<()> {
+    let sent = rustix::net::send(socket, message, SendFlags::NOSIGNAL).map_err(errno)?;
+    if sent == message.len() { Ok(()) } else { Err(Errno::EIO) }
+}
+
+/// Receives one message into `buffer`; its length, 0 when the other end is gone.
+pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        match rustix::net::recv(&socket, &mut *buffer, RecvFlags::empty()).map_err(errno) {
+            Err(Errno::EINTR) => {}
+            // A reset is what an end that closed with unread data leaves.
+            Err(Errno::ECONNRESET) => return Ok(0),
+            received => return received.map(|(length, _)| length),
+        }
+    }
+}
+
+/// Sends `data` with a copy of `fd` (`SCM_RIGHTS`). Does not allocate.
+pub fn send_fd(socket: impl AsFd, data: &[u8], fd: impl AsFd) -> Result<()> {
+    let fds = [fd.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(Errno::EMSGSIZE);
+    }
+    let data = [IoSlice::new(data)];
+    rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL).map(drop).map_err(errno)
+}
+
+/// Receives a descriptor sent by [`send_fd`]; `None` when the other end is gone.
+pub fn receive_fd(socket: impl AsFd) -> Result<Option<OwnedFd>> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut data = [0; 64];
+    let mut data = [std::io::IoSliceMut::new(&mut data)];
+    rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC)
+        .map_err(errno)?;
+    let mut fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    Ok(fds.next())
+}
+
+fn unix_socket(kind: SocketType) -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(errno)
+}
+
+/// An address has room for 107 bytes; the way through the descriptor always fits.
+fn short_address(dir: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).map_err(errno)
+}
