@@ -17,7 +17,10 @@ use std::time::Instant;
 /// that is gone. An error of a poststop hook is returned, but stops nothing.
 pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     if !force {
-        let container = Container::open(root, id).hint(|| forced(id))?;
+        let container = Container::open(root, id).map_err(|error| match error.kind() {
+            Kind::NotFound | Kind::User => error,
+            _ => error.hint(forced(id)),
+        })?;
         refuse_live(&container, container.status()?)?;
     }
     let (container, lock) = match locked(root, id, force) {

@@ -1,0 +1,1 @@
+mkdir r; runp -debug=true --root r list

@@ -1,0 +1,1 @@
+runp create --preserve-fds many x

@@ -1,0 +1,1 @@
+mkdir r; runp --root r list --format yaml

@@ -1,0 +1,1 @@
+runp --log-format xml list

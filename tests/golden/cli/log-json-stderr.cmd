@@ -1,0 +1,1 @@
+runp --log-format=json --root none list

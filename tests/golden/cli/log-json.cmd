@@ -1,0 +1,1 @@
+runp --log log --log-format json --root none list; cat log

@@ -1,0 +1,1 @@
+runp --log log --root none list; cat log

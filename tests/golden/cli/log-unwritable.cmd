@@ -1,0 +1,1 @@
+runp --log none/log --root none list

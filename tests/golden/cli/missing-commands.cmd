@@ -1,0 +1,1 @@
+for command in checkpoint events pause ps restore resume update; do runp $command x; done

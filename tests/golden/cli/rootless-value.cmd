@@ -1,0 +1,1 @@
+runp --rootless maybe list

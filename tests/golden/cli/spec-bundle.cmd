@@ -1,0 +1,1 @@
+mkdir b; runp spec -b b; ls b; runp spec --bundle none

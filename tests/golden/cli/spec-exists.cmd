@@ -1,0 +1,1 @@
+runp spec; echo changed > config.json; runp spec; cat config.json

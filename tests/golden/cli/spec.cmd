@@ -1,0 +1,1 @@
+runp spec --rootless=false && cat config.json

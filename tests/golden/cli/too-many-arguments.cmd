@@ -1,0 +1,1 @@
+runp kill a TERM b

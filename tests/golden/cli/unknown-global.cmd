@@ -1,0 +1,1 @@
+runp --frobnicate list

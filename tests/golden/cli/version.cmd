@@ -1,0 +1,1 @@
+runp --version; runp -v; runp -version
