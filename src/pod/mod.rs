@@ -2,17 +2,20 @@
 //! prints, exits, or takes its caller for a terminal.
 
 pub mod action;
+pub mod apply;
 pub mod conditions;
 pub mod event;
 pub mod logread;
 pub mod logs;
 pub mod machine;
 pub mod prober;
+pub mod recorder;
 pub mod sandbox;
 pub mod state;
 pub mod store;
 pub mod translate;
 pub mod volumes;
+pub mod watch;
 
 use crate::error::Result;
 use crate::image;

@@ -113,12 +113,17 @@ impl Store {
         Ok(pods)
     }
 
+    /// Every namespace with a directory, sorted.
+    pub fn namespaces(&self) -> Result<Vec<String>> {
+        entries(&self.dir)
+    }
+
     /// Namespace and name of every pod directory, sorted.
     pub fn names(&self, namespace: Option<&str>) -> Result<Vec<(String, String)>> {
         let namespaces = match namespace {
             Some(namespace) if is_name(namespace) => vec![namespace.to_owned()],
             Some(_) => Vec::new(),
-            None => entries(&self.dir)?,
+            None => self.namespaces()?,
         };
         let mut all = Vec::new();
         for namespace in namespaces {

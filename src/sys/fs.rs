@@ -76,6 +76,13 @@ pub fn try_lock(path: &Path) -> Result<Flock<File>> {
     flock(path, FlockArg::LockExclusiveNonblock)
 }
 
+/// Locks an open file, `EWOULDBLOCK` at once when somebody holds it. The lock lives as long as any
+/// copy of the descriptor, in whatever process.
+pub fn try_lock_file(file: &File) -> Result<()> {
+    rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+}
+
 fn flock(path: &Path, how: FlockArg) -> Result<Flock<File>> {
     let file = open(path, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW, 0o600)?;
     Flock::lock(file, how).map_err(|(_, errno)| errno)
