@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// The first event of each monitor. Whatever was under way in the state it found is given out
     /// anew. Containers that the state has as running and that are gone follow as
@@ -130,7 +130,7 @@ pub enum Event {
 }
 
 /// What of a sandbox could not be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SandboxFault {
     /// The volume of that name.
     Volume(String),
@@ -141,7 +141,7 @@ pub enum SandboxFault {
 }
 
 /// Why a container has no image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImageFault {
     /// Its name cannot be parsed: `InvalidImageName`.
     InvalidName,
@@ -154,7 +154,7 @@ pub enum ImageFault {
 }
 
 /// How far the start of a container came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartStage {
     /// The pod's spec cannot be met on this image (user, mounts): `CreateContainerConfigError`.
     Config,
@@ -166,7 +166,7 @@ pub enum StartStage {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// With this status, 128+N for signal N.
     Code {
