@@ -1,17 +1,32 @@
 //! Images: names, the store, unpacking, and what a container needs of one.
+//!
+//! ```text
+//! reference            names                      store    blobs, layers and the index on disk
+//! load archive         archives into the store    members pax compress digest    their bytes
+//! unpack merged        a layer to a directory | layers seen as one tree without mounting
+//! ```
 
+mod archive;
+mod compress;
+mod digest;
+mod load;
+mod members;
+mod merged;
+mod pax;
 mod reference;
+mod store;
+mod unpack;
 
 pub use reference::Reference;
+pub use store::Store;
 
-use crate::error::Result;
 use oci_spec::image::ImageConfiguration;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// An image in the store.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Digest of the configuration, `sha256:…`.
+    /// Digest of the configuration, `sha256:…`; [`HOST`] for the embedded image.
     pub id: String,
     /// Digest of the manifest, `sha256:…`.
     pub manifest: String,
@@ -27,31 +42,30 @@ pub struct Image {
     pub loaded: u64,
 }
 
-/// The image store of one root: `<dir>/{blobs,layers,index.json,…}`.
-pub struct Store {
-    #[expect(dead_code, reason = "stub")]
-    dir: PathBuf,
+/// Name and id of the embedded image.
+pub const HOST: &str = "host";
+
+/// The embedded image: a private copy-on-write view of the host's own root file system, so that a
+/// pod runs with no image at all. No layers, no configuration.
+pub fn host() -> Image {
+    Image {
+        id: HOST.into(),
+        manifest: String::new(),
+        names: vec![HOST.into()],
+        config: ImageConfiguration::default(),
+        layers: Vec::new(),
+        size: 0,
+        loaded: 0,
+    }
 }
 
-impl Store {
-    /// Opens (makes) the store.
-    pub fn open(dir: &Path) -> Result<Self> {
-        todo!("image: {dir:?}")
-    }
+fn is_host(reference: &Reference) -> bool {
+    reference.to_string() == "docker.io/library/host:latest"
+}
 
-    /// Loads an OCI layout (directory), an OCI archive or a docker archive (tar, gz or zst too);
-    /// returns what came in. `name` names an image that the archive leaves nameless.
-    pub fn load(&self, archive: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
-        todo!("image: {archive:?} {name:?}")
-    }
-
-    /// The image of that name, or `None`.
-    pub fn find(&self, reference: &Reference) -> Result<Option<Image>> {
-        todo!("image: {reference:?}")
-    }
-
-    /// All images, newest first.
-    pub fn list(&self) -> Result<Vec<Image>> {
-        todo!("image")
+impl Image {
+    /// Whether this is the embedded image.
+    pub fn is_host(&self) -> bool {
+        self.id == HOST
     }
 }

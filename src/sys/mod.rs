@@ -10,6 +10,7 @@ pub mod cred;
 pub mod exec;
 pub mod fork;
 pub mod fs;
+pub mod inode;
 pub mod limits;
 pub mod mount;
 pub mod ns;

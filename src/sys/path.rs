@@ -31,6 +31,16 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: u32) -> Re
     Err(Errno::EAGAIN)
 }
 
+/// Opens `path` below `dir` without following any link: every part is what it says, or `ELOOP`.
+pub fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag, mode: u32) -> Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .mode(Mode::from_bits_truncate(mode))
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    openat2(dir.as_fd(), path, how)
+}
+
 /// A directory descriptor (`O_PATH`) for `path` below `root`, with missing parts made with `mode`.
 ///
 /// An existing part may be a symbolic link, which is followed inside the root; a dangling one is

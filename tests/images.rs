@@ -1,0 +1,11 @@
+//! The image store against real archives (skopeo, umoci) and hostile ones. Needs root: layers hold
+//! owners, devices and overlayfs' marks.
+
+#[path = "images/build.rs"]
+mod build;
+#[path = "images/hostile.rs"]
+mod hostile;
+#[path = "images/load.rs"]
+mod load;
+#[path = "images/tree.rs"]
+mod tree;

@@ -1,0 +1,166 @@
+//! What stands in the merged tree of an image's layers.
+
+use crate::build::{Member, Scene, sh, skip, tar_of};
+use runp::image::Image;
+use std::path::Path;
+
+/// Every file with its attributes and content, as overlayfs shows the layers.
+fn merged_tree(scene: &Scene, image: &Image) -> String {
+    // One more, empty, layer: overlayfs wants two where nothing is written.
+    let extra = scene.path("extra");
+    std::fs::create_dir_all(&extra).unwrap();
+    let layers: Vec<String> =
+        image.layers.iter().rev().map(|layer| layer.to_string_lossy().into_owned()).collect();
+    let options = format!("ro,lowerdir={}:{}", layers.join(":"), extra.display());
+    let script = "mkdir -p \"$2\"; exec unshare -m sh -euc '
+        mount -t overlay overlay -o \"$1\" \"$2\"; cd \"$2\"; "
+        .to_owned()
+        + LISTING
+        + "' sh \"$1\" \"$2\"";
+    sh(&script, &[Path::new(&options), &scene.path("merged")])
+}
+
+const LISTING: &str = r#"find . -printf "%P|%y|%m|%U:%G|%Ts|%l|%n\n" | sed -E "s/^(.*\|d\|.*)\|[0-9]+$/\1/" | sort
+    find . -type f -exec sha256sum {} + | sort -k2
+    getcap -r . 2>/dev/null | sort"#;
+
+/// The same of a directory.
+fn tree(dir: &Path) -> String {
+    sh(&format!("cd \"$1\"; {LISTING}"), &[dir])
+}
+
+/// Three layers by umoci, with files and directories removed, replaced and emptied in turn.
+const LAYERS: &str = r#"
+    cd "$1"
+    umoci init --layout layout; umoci new --image layout:latest
+    umoci unpack --image layout:latest b1; r=b1/rootfs
+    mkdir -p $r/etc $r/usr/lib/deep/er $r/opaque/sub $r/gone $r/sticky $r/tofile
+    ln -s usr/lib $r/lib
+    echo root:x:0:0:root:/root:/bin/sh > $r/etc/passwd
+    seq 100000 > $r/usr/lib/big; ln $r/usr/lib/big $r/usr/lib/deep/hard
+    echo a > $r/opaque/a; echo b > $r/opaque/sub/b; echo c > $r/gone/c; echo d > $r/tofile/d
+    chmod 1777 $r/sticky; chown 12:34 $r/opaque/a; chmod 4755 $r/opaque/a
+    mkfifo -m 640 $r/etc/fifo; mknod -m 620 $r/etc/null c 1 3
+    cp /bin/true $r/etc/capable; setcap cap_net_raw,cap_fowner,cap_dac_override+ep $r/etc/capable
+    touch -d '2001-02-03 04:05:06.789 UTC' $r/usr/lib/deep/er $r/etc
+    truncate -s 3M $r/sparse; printf end >> $r/sparse
+    printf 'n\303\244me' > "$r/$(printf 'long%0200d' 7)"
+    umoci repack --image layout:latest b1; umoci unpack --image layout:latest b2; r=b2/rootfs
+    rm -r $r/gone $r/opaque $r/tofile; mkdir $r/opaque; echo new > $r/opaque/new; echo f > $r/tofile
+    echo more > $r/lib/deep/more; rm $r/etc/fifo
+    umoci repack --image layout:latest b2; umoci unpack --image layout:latest b3; r=b3/rootfs
+    rm $r/lib $r/opaque/new; mkdir $r/lib; echo own > $r/lib/own; mkdir $r/gone; echo back > $r/gone/c
+    umoci repack --image layout:latest b3; umoci unpack --image layout:latest out"#;
+
+#[test]
+fn layers_merge_to_the_tree_that_umoci_unpacks() {
+    if skip(&["umoci", "setcap"]) {
+        return;
+    }
+    let scene = Scene::new();
+    sh(LAYERS, &[scene.dir.path()]);
+    let image = scene.store.load(&scene.path("layout"), None).unwrap().remove(0);
+    assert_eq!(image.layers.len(), 3);
+    let (ours, theirs) = (merged_tree(&scene, &image), tree(&scene.path("out/rootfs")));
+    pretty_eq(&ours, &theirs);
+    assert!(ours.contains("capable cap_dac_override"), "{ours}");
+}
+
+/// Parents that a layer leaves out, links of lower layers in its paths, files it links to.
+#[test]
+fn a_layer_is_unpacked_onto_those_below() {
+    if skip(&[]) {
+        return;
+    }
+    let scene = Scene::new();
+    let base = tar_of(&[
+        Member { mode: 0o1777, owner: (1, 2), ..Member::dir("tmp/") },
+        Member::dir("usr/"),
+        Member::dir("usr/lib/"),
+        Member::symlink("lib", "usr/lib"),
+        Member { mode: 0o4711, ..Member::file("usr/lib/program", b"program") },
+        Member::dir("replaced/"),
+        Member::file("replaced/below", b""),
+    ]);
+    let upper = tar_of(&[
+        Member::file("tmp/file", b"content"),
+        Member::file("lib/new", b"new"),
+        Member::hard_link("lib/same", "lib/program"),
+        Member::file(".wh.replaced", b""),
+        Member::file("replaced/above", b""),
+        Member::file(".wh.never-there", b""),
+    ]);
+    let image = scene.load_layers(&[base, upper]).unwrap();
+    let tree = merged_tree(&scene, &image);
+    for line in [
+        "tmp|d|1777|1:2|",
+        "tmp/file|f|644|",
+        "lib|l|777|0:0|1000000000|usr/lib|",
+        "usr/lib/new|f|",
+        "usr/lib/same|f|4711|0:0|1000000000||2",
+        "usr/lib/program|f|4711|0:0|1000000000||2",
+        "replaced/above|f|",
+    ] {
+        assert!(tree.lines().any(|found| found.starts_with(line)), "{line}\n{tree}");
+    }
+    assert!(!tree.contains("replaced/below") && !tree.contains("never-there"), "{tree}");
+}
+
+/// An opaque root, whiteouts beside an opaque mark, a file and its whiteout in one layer.
+#[test]
+fn whiteouts_hide_lower_layers_only() {
+    if skip(&[]) {
+        return;
+    }
+    let scene = Scene::new();
+    let base = tar_of(&[
+        Member::dir("a/"),
+        Member::file("a/old", b""),
+        Member::dir("a/sub/"),
+        Member::file("a/sub/old", b""),
+        Member::file("b", b"old"),
+        Member::dir("c/"),
+        Member::file("c/old", b""),
+    ]);
+    let middle = tar_of(&[
+        Member::dir("a/"),
+        Member::file("a/.wh.old", b""),
+        Member::file("a/sub/.wh.old", b""),
+        Member::file("a/new", b""),
+        Member::file("a/.wh..wh..opq", b""),
+        Member::file("b", b"new"),
+        Member::file(".wh.b", b""),
+        Member::dir("c/"),
+        Member::file("c/new", b""),
+        Member::file(".wh.c", b""),
+        Member::file(".wh..wh.plnk", b""),
+    ]);
+    let image = scene.load_layers(&[base.clone(), middle.clone()]).unwrap();
+    let names = names(&merged_tree(&scene, &image));
+    assert_eq!(names, ["", "a", "a/new", "a/sub", "b", "c", "c/new"]);
+
+    let top = tar_of(&[Member::file(".wh..wh..opq", b""), Member::file("only", b"")]);
+    let image = scene.load_layers(&[base, middle, top]).unwrap();
+    assert_eq!(self::names(&merged_tree(&scene, &image)), ["", "only"]);
+}
+
+fn names(tree: &str) -> Vec<String> {
+    let lines = tree.lines().filter(|line| line.contains('|'));
+    let mut names: Vec<String> =
+        lines.map(|line| line.split('|').next().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+fn pretty_eq(ours: &str, theirs: &str) {
+    let (one, other): (Vec<&str>, Vec<&str>) = (ours.lines().collect(), theirs.lines().collect());
+    let only = |these: &[&str], those: &[&str]| {
+        these
+            .iter()
+            .filter(|line| !those.contains(line))
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let (ours, theirs) = (only(&one, &other), only(&other, &one));
+    assert!(ours.is_empty() && theirs.is_empty(), "only ours: {ours:#?}\nonly theirs: {theirs:#?}");
+}
