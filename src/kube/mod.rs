@@ -1,32 +1,35 @@
 //! What Kubernetes means, as pure functions over the API's own types. No I/O.
+//!
+//! A manifest goes through [`decode`] (strictly, and refusing by name what [`support`] does not
+//! list), [`set_defaults`] and [`validate`]; [`resources`] turns its quantities into the kernel's
+//! numbers, [`status`] and [`table`] into what `get` shows.
 
-use crate::error::Result;
+mod cause;
+mod decode;
+pub mod defaults;
+pub mod duration;
+mod json;
+pub mod quantity;
+pub mod resources;
+mod rules;
+pub mod selector;
+pub mod status;
+mod strict;
+pub mod support;
+pub mod table;
+mod text;
+mod validate;
+
+pub use decode::decode;
+pub use defaults::set_defaults;
 pub use k8s_openapi::api::core::v1::Pod;
+pub use quantity::Quantity;
+pub use selector::Selector;
+pub use validate::{namespace_name, pod_name, validate, validate_update};
 
 /// A decoded manifest document.
 #[derive(Clone, Debug)]
 pub enum Object {
     /// `kind: Pod`.
     Pod(Box<Pod>),
-}
-
-/// Decodes every document of a YAML or JSON file, strictly: unknown and not yet supported fields
-/// are errors by name. `file` is how the user called it, for messages (`error parsing FILE: …`).
-pub fn decode(file: &str, text: &str) -> Result<Vec<Object>> {
-    todo!("kube: {file} {text}")
-}
-
-/// Fills in the API's defaults (SEMANTICS: dnsPolicy, restartPolicy, probes, ports, pull policy…).
-pub fn set_defaults(pod: &mut Pod) {
-    todo!("kube: {pod:?}")
-}
-
-/// Kubernetes' validation, in its words: `The Pod "x" is invalid: …`.
-pub fn validate(pod: &Pod) -> Result<()> {
-    todo!("kube: {pod:?}")
-}
-
-/// Whether `new` may replace `old` (immutable fields), in kubectl's words.
-pub fn validate_update(new: &Pod, old: &Pod) -> Result<()> {
-    todo!("kube: {new:?} {old:?}")
 }

@@ -1,0 +1,252 @@
+//! Resources as numbers for the kernel: cpu shares and quota, memory, the OOM score, and the QoS
+//! class they follow from (kubelet `cm/helpers_linux.go`, `qos/policy.go`).
+
+use super::Pod;
+use super::quantity::{Quantity, ZERO};
+use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
+use std::fmt;
+
+/// Length of a quota period in microseconds.
+pub const PERIOD: u64 = 100_000;
+/// The least quota of a period in microseconds: a limit below 10m is taken for 10m.
+const MIN_QUOTA: i64 = 1000;
+const MIN_SHARES: u64 = 2;
+const MAX_SHARES: u64 = 262_144;
+
+/// A Pod's quality of service class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos {
+    /// Every container has limits for cpu and memory, and requests the same.
+    Guaranteed,
+    /// Something is requested or limited.
+    Burstable,
+    /// Nothing is.
+    BestEffort,
+}
+
+impl fmt::Display for Qos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Qos::Guaranteed => "Guaranteed",
+            Qos::Burstable => "Burstable",
+            Qos::BestEffort => "BestEffort",
+        })
+    }
+}
+
+/// What a cgroup is given. Absent fields stay at the kernel's defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `cpu.shares`.
+    pub shares: u64,
+    /// Microseconds of cpu in each [`PERIOD`].
+    pub quota: Option<i64>,
+    /// Bytes.
+    pub memory: Option<i64>,
+}
+
+/// Which side of the requirements.
+#[derive(Clone, Copy)]
+enum Side {
+    Limits,
+    Requests,
+}
+
+/// `requirements`' quantity of `name`, if it is there and can be read.
+fn quantity(
+    requirements: Option<&ResourceRequirements>,
+    side: Side,
+    name: &str,
+) -> Option<Quantity> {
+    let requirements = requirements?;
+    let list = match side {
+        Side::Limits => requirements.limits.as_ref(),
+        Side::Requests => requirements.requests.as_ref(),
+    };
+    Quantity::parse(&list?.get(name)?.0).ok()
+}
+
+fn positive(container: &Container, side: Side, name: &str) -> Option<Quantity> {
+    quantity(container.resources.as_ref(), side, name).filter(|quantity| *quantity > ZERO)
+}
+
+/// `cpu.shares` for millicores.
+pub fn shares(milli: i64) -> u64 {
+    let milli = u64::try_from(milli).unwrap_or(0);
+    (milli.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES)
+}
+
+/// Microseconds of cpu in each [`PERIOD`] for a limit in millicores; `None` for no limit.
+pub fn quota(milli: i64) -> Option<i64> {
+    (milli > 0).then(|| (milli.saturating_mul(PERIOD as i64) / 1000).max(MIN_QUOTA))
+}
+
+/// What the cgroup of `container` is given.
+pub fn container(container: &Container) -> Limits {
+    let limit = positive(container, Side::Limits, "cpu").map(Quantity::milli);
+    Limits {
+        shares: shares(requested(container, "cpu").map_or(0, Quantity::milli)),
+        quota: limit.and_then(quota),
+        memory: positive(container, Side::Limits, "memory").map(Quantity::value),
+    }
+}
+
+/// What the cgroup around all containers of `pod` is given: the sum of what they request, and of
+/// their limits where every one has a limit.
+pub fn pod(pod: &Pod) -> Limits {
+    let containers = containers(pod);
+    let all = |name: &str| -> Option<Quantity> {
+        let limits: Option<Vec<Quantity>> =
+            containers.iter().map(|c| positive(c, Side::Limits, name)).collect();
+        limits.filter(|limits| !limits.is_empty()).map(|limits| limits.into_iter().sum())
+    };
+    match qos(pod) {
+        Qos::BestEffort => Limits { shares: MIN_SHARES, ..Limits::default() },
+        _ => Limits {
+            shares: shares(
+                containers.iter().filter_map(|c| requested(c, "cpu")).sum::<Quantity>().milli(),
+            ),
+            quota: all("cpu").and_then(|limit| quota(limit.milli())),
+            memory: all("memory").map(Quantity::value),
+        },
+    }
+}
+
+/// The quality of service class of `pod`.
+pub fn qos(pod: &Pod) -> Qos {
+    const NAMES: [&str; 2] = ["cpu", "memory"];
+    let containers = containers(pod);
+    let asks = |c: &Container, name| {
+        [Side::Limits, Side::Requests].iter().any(|side| positive(c, *side, name).is_some())
+    };
+    if !containers.iter().any(|c| NAMES.iter().any(|name| asks(c, name))) {
+        return Qos::BestEffort;
+    }
+    let guaranteed = |name: &&str| {
+        let limited = |c| positive(c, Side::Limits, name);
+        containers.iter().all(|c| limited(c).is_some())
+            && containers.iter().filter_map(limited).sum::<Quantity>()
+                == containers.iter().filter_map(|c| requested(c, name)).sum()
+    };
+    if NAMES.iter().all(guaranteed) { Qos::Guaranteed } else { Qos::Burstable }
+}
+
+/// What `container` requests; without a request the limit stands for it.
+fn requested(container: &Container, name: &str) -> Option<Quantity> {
+    let request = quantity(container.resources.as_ref(), Side::Requests, name);
+    request.or_else(|| positive(container, Side::Limits, name))
+}
+
+fn containers(pod: &Pod) -> &[Container] {
+    pod.spec.as_ref().map_or(&[], |spec| &spec.containers)
+}
+
+/// `oom_score_adj` of `container` of `pod`, on a node of `node_memory` bytes.
+pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: u64) -> i32 {
+    let class = pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref());
+    match qos(pod) {
+        _ if class == Some("system-node-critical") => -997,
+        Qos::Guaranteed => -997,
+        Qos::BestEffort => 1000,
+        Qos::Burstable => {
+            let bytes = i128::from(requested(container, "memory").map_or(0, Quantity::value));
+            let share = 1000 * bytes / i128::from(node_memory.max(1));
+            i32::try_from((1000 - share).clamp(3, 999)).unwrap_or(999)
+        }
+    }
+}
+
+/// `oom_score_adj` of the sandbox's pause process.
+pub const SANDBOX_OOM_SCORE_ADJ: i32 = -998;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod_of(resources: &[Value]) -> Pod {
+        let container = |resources: &Value| json!({"name": "c", "resources": resources});
+        let containers: Vec<Value> = resources.iter().map(container).collect();
+        serde_json::from_value(
+            json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": containers}}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn classes_follow_from_requests_and_limits() {
+        let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        let equal = json!({"limits": {"cpu": "1", "memory": "1Gi"},
+                           "requests": {"cpu": "1000m", "memory": "1024Mi"}});
+        let lower = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}});
+        let cases = [
+            (vec![json!({})], Qos::BestEffort),
+            (vec![json!({"limits": {"cpu": "0"}})], Qos::BestEffort),
+            (vec![json!({"requests": {"ephemeral-storage": "1Gi"}})], Qos::BestEffort),
+            (vec![full.clone()], Qos::Guaranteed),
+            (vec![full.clone(), equal], Qos::Guaranteed),
+            (vec![full.clone(), json!({})], Qos::Burstable),
+            (vec![lower], Qos::Burstable),
+            (
+                vec![json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "0"}})],
+                Qos::Burstable,
+            ),
+            (vec![json!({"limits": {"memory": "1Gi"}})], Qos::Burstable),
+            (vec![json!({"requests": {"cpu": "1m"}})], Qos::Burstable),
+        ];
+        for (resources, class) in cases {
+            assert_eq!(qos(&pod_of(&resources)), class, "{resources:?}");
+        }
+    }
+
+    #[test]
+    fn cpu_becomes_shares_and_quota() {
+        let cases = [
+            (0, 2),
+            (1, 2),
+            (2, 2),
+            (10, 10),
+            (100, 102),
+            (500, 512),
+            (1000, 1024),
+            (i64::MAX, 262_144),
+        ];
+        for (milli, expected) in cases {
+            assert_eq!(shares(milli), expected, "{milli}m");
+        }
+        let cases =
+            [(0, None), (1, Some(1000)), (10, Some(1000)), (15, Some(1500)), (1000, Some(100_000))];
+        for (milli, expected) in cases {
+            assert_eq!(quota(milli), expected, "{milli}m");
+        }
+    }
+
+    #[test]
+    fn cgroups_of_containers_and_pods() {
+        let limited = json!({"limits": {"cpu": "500m", "memory": "64Mi"}});
+        let asking = json!({"requests": {"cpu": "250m", "memory": "32Mi"}});
+        let first = |pod: &Pod| container(&containers(pod)[0]);
+        let both = pod_of(&[limited.clone(), asking.clone()]);
+        let memory = Some(64 << 20);
+        assert_eq!(first(&both), Limits { shares: 512, quota: Some(50_000), memory });
+        assert_eq!(pod(&both), Limits { shares: 768, quota: None, memory: None });
+        let twice = pod_of(&[limited.clone(), limited]);
+        let memory = Some(128 << 20);
+        assert_eq!(pod(&twice), Limits { shares: 1024, quota: Some(100_000), memory });
+        assert_eq!(pod(&pod_of(&[json!({})])), Limits { shares: 2, quota: None, memory: None });
+        assert_eq!(first(&pod_of(&[asking])), Limits { shares: 256, quota: None, memory: None });
+    }
+
+    #[test]
+    fn the_oom_killer_prefers_who_asked_for_least() {
+        let score = |resources: Value| {
+            let pod = pod_of(&[resources]);
+            oom_score_adj(&pod, &containers(&pod)[0], 8 << 30)
+        };
+        assert_eq!(score(json!({})), 1000);
+        assert_eq!(score(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), -997);
+        assert_eq!(score(json!({"requests": {"memory": "4Gi"}})), 500);
+        assert_eq!(score(json!({"requests": {"memory": "8Gi"}})), 3);
+        assert_eq!(score(json!({"requests": {"cpu": "1"}})), 999);
+    }
+}

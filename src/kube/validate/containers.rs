@@ -1,0 +1,275 @@
+//! Containers, and what they share: names and host ports.
+
+use super::super::cause::Causes;
+use super::super::quantity::Quantity;
+use super::names;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, HTTPGetAction, LifecycleHandler, PodSpec, Probe,
+    ResourceRequirements, SecurityContext, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+/// Checks the containers of `spec`, whose volumes are `volumes`.
+pub fn validate(causes: &mut Causes, spec: &PodSpec, volumes: &BTreeSet<&str>) {
+    if spec.containers.is_empty() {
+        causes.required("spec.containers");
+    }
+    let mut known = BTreeSet::new();
+    for (index, container) in spec.containers.iter().enumerate() {
+        let path = format!("spec.containers[{index}]");
+        name(causes, &path, container, &mut known);
+        image(causes, &path, container);
+        ports(causes, &path, container.ports.as_deref().unwrap_or_default());
+        env(causes, &path, container);
+        mounts(causes, &path, container.volume_mounts.as_deref().unwrap_or_default(), volumes);
+        if let Some(requirements) = &container.resources {
+            resources(causes, &format!("{path}.resources"), requirements);
+        }
+        if let Some(context) = &container.security_context {
+            security(causes, &format!("{path}.securityContext"), context);
+        }
+        hooks(causes, &path, container);
+        if let Some(liveness) = &container.liveness_probe {
+            probe(causes, &format!("{path}.livenessProbe"), liveness);
+        }
+    }
+    host_ports(causes, spec);
+}
+
+fn name<'a>(
+    causes: &mut Causes,
+    path: &str,
+    container: &'a Container,
+    known: &mut BTreeSet<&'a str>,
+) {
+    let name = container.name.as_str();
+    if name.is_empty() {
+        return causes.required(format_args!("{path}.name"));
+    }
+    for why in names::dns_label(name) {
+        causes.invalid(format_args!("{path}.name"), name, why);
+    }
+    if !known.insert(name) {
+        causes.duplicate(format_args!("{path}.name"), name);
+    }
+}
+
+fn image(causes: &mut Causes, path: &str, container: &Container) {
+    let image = container.image.as_deref().unwrap_or_default();
+    if image.is_empty() {
+        causes.required(format_args!("{path}.image"));
+    } else if image.trim() != image {
+        let why = "must not have leading or trailing whitespace";
+        causes.invalid(format_args!("{path}.image"), image, why);
+    }
+    let policy = container.image_pull_policy.as_deref().unwrap_or_default();
+    let policies = ["Always", "IfNotPresent", "Never"];
+    causes.one_of(format_args!("{path}.imagePullPolicy"), policy, &policies);
+}
+
+fn ports(causes: &mut Causes, path: &str, ports: &[ContainerPort]) {
+    let mut known = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = format!("{path}.ports[{index}]");
+        if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
+            let wrong = names::port_name(name);
+            if wrong.is_empty() && !known.insert(name) {
+                causes.duplicate(format_args!("{path}.name"), name);
+            }
+            for why in wrong {
+                causes.invalid(format_args!("{path}.name"), name, why);
+            }
+        }
+        match port.container_port {
+            0 => causes.required(format_args!("{path}.containerPort")),
+            number => port_number(causes, format_args!("{path}.containerPort"), number),
+        }
+        match port.host_port {
+            None | Some(0) => {}
+            Some(number) => port_number(causes, format_args!("{path}.hostPort"), number),
+        }
+        let protocol = port.protocol.as_deref().unwrap_or_default();
+        causes.one_of(format_args!("{path}.protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+        let ip = port.host_ip.as_deref().unwrap_or_default();
+        if !ip.is_empty() && ip.parse::<std::net::IpAddr>().is_err() {
+            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            causes.invalid(format_args!("{path}.hostIP"), ip, why);
+        }
+    }
+}
+
+fn port_number(causes: &mut Causes, path: impl Display, number: i32) {
+    if let Some(why) = names::port_number(number) {
+        causes.invalid_number(path, number, why);
+    }
+}
+
+/// Across all containers: each host port once, and on the host's network the port itself.
+fn host_ports(causes: &mut Causes, spec: &PodSpec) {
+    let mut known = BTreeSet::new();
+    for (at, container) in spec.containers.iter().enumerate() {
+        for (index, port) in container.ports.iter().flatten().enumerate() {
+            let path = format!("spec.containers[{at}].ports[{index}]");
+            let host_port = port.host_port.unwrap_or(0);
+            let protocol = port.protocol.as_deref().unwrap_or_default();
+            let ip = port.host_ip.as_deref().unwrap_or_default();
+            let taken = format!("{protocol}/{ip}/{host_port}");
+            if host_port != 0 && !known.insert(taken.clone()) {
+                causes.duplicate(format_args!("{path}.hostPort"), &taken);
+            }
+            if spec.host_network == Some(true) && host_port != port.container_port {
+                let why = "must match `hostPort` when `hostNetwork` is true";
+                let path = format_args!("{path}.containerPort");
+                causes.invalid_number(path, port.container_port, why);
+            }
+        }
+    }
+}
+
+fn env(causes: &mut Causes, path: &str, container: &Container) {
+    for (index, variable) in container.env.iter().flatten().enumerate() {
+        let path = format!("{path}.env[{index}].name");
+        match (variable.name.as_str(), names::env_name(&variable.name)) {
+            ("", _) => causes.required(path),
+            (name, Some(why)) => causes.invalid(path, name, why),
+            (_, None) => {}
+        }
+    }
+}
+
+fn mounts(causes: &mut Causes, path: &str, mounts: &[VolumeMount], volumes: &BTreeSet<&str>) {
+    let mut places = BTreeSet::new();
+    for (index, mount) in mounts.iter().enumerate() {
+        let path = format!("{path}.volumeMounts[{index}]");
+        if mount.name.is_empty() {
+            causes.required(format_args!("{path}.name"));
+        }
+        if !volumes.contains(mount.name.as_str()) {
+            causes.not_found(format_args!("{path}.name"), &mount.name);
+        }
+        if mount.mount_path.is_empty() {
+            causes.required(format_args!("{path}.mountPath"));
+        }
+        if !places.insert(mount.mount_path.as_str()) {
+            let why = "must be unique";
+            causes.invalid(format_args!("{path}.mountPath"), &mount.mount_path, why);
+        }
+    }
+}
+
+fn resources(causes: &mut Causes, path: &str, requirements: &ResourceRequirements) {
+    let read = |text: &str| Quantity::parse(text).unwrap_or(super::super::quantity::ZERO);
+    let limits = requirements.limits.as_ref();
+    let lists = [("limits", limits), ("requests", requirements.requests.as_ref())];
+    for (list, quantities) in lists {
+        for (name, quantity) in quantities.into_iter().flatten() {
+            let value = read(&quantity.0);
+            if value.is_negative() {
+                let path = format_args!("{path}.{list}[{name}]");
+                causes.invalid(path, &value.to_string(), "must be greater than or equal to 0");
+            }
+            let limit = limits.and_then(|limits| limits.get(name)).map(|limit| read(&limit.0));
+            if let Some(limit) = limit.filter(|limit| value > *limit) {
+                let why = format!("must be less than or equal to {name} limit of {limit}");
+                causes.invalid(format_args!("{path}.requests"), &value.to_string(), why);
+            }
+        }
+    }
+}
+
+fn security(causes: &mut Causes, path: &str, context: &SecurityContext) {
+    id(causes, format_args!("{path}.runAsUser"), context.run_as_user);
+    id(causes, format_args!("{path}.runAsGroup"), context.run_as_group);
+    if context.allow_privilege_escalation != Some(false) {
+        return;
+    }
+    let added =
+        context.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
+    let contradictions = [
+        (context.privileged == Some(true), "`privileged` to true"),
+        (added.into_iter().any(|name| name == "CAP_SYS_ADMIN"), "`capabilities.Add` CAP_SYS_ADMIN"),
+    ];
+    for (_, what) in contradictions.iter().filter(|(contradicts, _)| *contradicts) {
+        let value = serde_json::to_string(context).unwrap_or_default();
+        let why = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
+        causes.invalid_number(path, value, why);
+    }
+}
+
+/// A user or group of a security context.
+pub fn id(causes: &mut Causes, path: impl Display, id: Option<i64>) {
+    if let Some(id) = id
+        && let Some(why) = names::id_number(id)
+    {
+        causes.invalid_number(path, id, why);
+    }
+}
+
+fn hooks(causes: &mut Causes, path: &str, container: &Container) {
+    let Some(lifecycle) = &container.lifecycle else { return };
+    let hooks = [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)];
+    for (name, hook) in hooks {
+        if let Some(hook) = hook {
+            handler(causes, &format!("{path}.lifecycle.{name}"), hook);
+        }
+    }
+}
+
+fn handler(causes: &mut Causes, path: &str, hook: &LifecycleHandler) {
+    match (&hook.exec, &hook.http_get) {
+        (Some(_), Some(_)) => {
+            let why = "may not specify more than 1 handler type";
+            causes.forbidden(format_args!("{path}.httpGet"), why);
+        }
+        (Some(exec), None) if exec.command.as_ref().is_none_or(Vec::is_empty) => {
+            causes.required(format_args!("{path}.exec.command"));
+        }
+        (Some(_), None) => {}
+        (None, Some(action)) => http(causes, &format!("{path}.httpGet"), action),
+        (None, None) => causes.required_because(path, "must specify a handler type"),
+    }
+}
+
+fn http(causes: &mut Causes, path: &str, action: &HTTPGetAction) {
+    match &action.port {
+        IntOrString::Int(number) => port_number(causes, format_args!("{path}.port"), *number),
+        IntOrString::String(name) => {
+            for why in names::port_name(name) {
+                causes.invalid(format_args!("{path}.port"), name, why);
+            }
+        }
+    }
+    let scheme = action.scheme.as_deref().unwrap_or_default();
+    causes.one_of(format_args!("{path}.scheme"), scheme, &["HTTP", "HTTPS"]);
+    for header in action.http_headers.iter().flatten() {
+        if let Some(why) = names::header_name(&header.name) {
+            causes.invalid(format_args!("{path}.httpHeaders"), &header.name, why);
+        }
+    }
+}
+
+fn probe(causes: &mut Causes, path: &str, probe: &Probe) {
+    match &probe.http_get {
+        Some(action) => http(causes, &format!("{path}.httpGet"), action),
+        None => causes.required_because(path, "must specify a handler type"),
+    }
+    let numbers = [
+        ("initialDelaySeconds", probe.initial_delay_seconds),
+        ("timeoutSeconds", probe.timeout_seconds),
+        ("periodSeconds", probe.period_seconds),
+        ("successThreshold", probe.success_threshold),
+        ("failureThreshold", probe.failure_threshold),
+    ];
+    for (field, number) in numbers {
+        if let Some(number) = number.filter(|number| *number < 0) {
+            let why = "must be greater than or equal to 0";
+            causes.invalid_number(format_args!("{path}.{field}"), number, why);
+        }
+    }
+    let successes = probe.success_threshold.unwrap_or(1);
+    if successes != 1 {
+        causes.invalid_number(format_args!("{path}.successThreshold"), successes, "must be 1");
+    }
+}
