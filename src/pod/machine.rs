@@ -1,17 +1,245 @@
 //! DECIDE: what a pod does next. Pure: no clock, no files, no processes.
+//!
+//! One turn takes one event into the state, then follows up on everything that the state now
+//! allows: a sandbox first, in it the containers one after the other in the order of the spec
+//! (each one's image, start and postStart before the next), at the end the teardown. What a
+//! container needs is in `start` and `stop`.
 
-use super::action::Action;
-use super::event::Event;
-use super::state::PodState;
+use super::action::{Action, EventKind, PodEvent};
+use super::event::{Event, Hook, ProbeKind};
+use super::start::Ended;
+use super::state::{ContainerState, Deletion, End, KillReason, PodState, SandboxStep, Step};
+use super::stop::Policy;
+use super::{conditions, life, probes, start, stop};
 use crate::kube::Pod;
+use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
+
+/// `terminationGracePeriodSeconds`, where nobody says.
+const DEFAULT_GRACE: i64 = 30;
 
 /// What follows from `event`. Changes `state`, which is to be written before the actions are done.
 pub fn next(pod: &Pod, state: &mut PodState, event: &Event, now: Timestamp) -> Vec<Action> {
-    todo!("poddecide: {pod:?} {state:?} {event:?} {now}")
+    let mut turn = Turn { pod, now, actions: Vec::new() };
+    take_up(&mut turn, state);
+    happened(&mut turn, state, event);
+    notice_deletion(&mut turn, state);
+    notice_images(&mut turn, state);
+    for container in &mut state.containers {
+        stop::tick(&mut turn, container);
+        probes::ask(&mut turn, container);
+    }
+    life::follow_sandbox(&mut turn, state);
+    conditions::settle(pod, state, now);
+    life::follow_end(&mut turn, state);
+    turn.actions
 }
 
-/// When the machine wants its next [`Event::Tick`]; `None` for never.
+/// When the machine wants its next [`Event::Tick`]; `None` for never. Always later than the time
+/// of the turn before it.
 pub fn deadline(state: &PodState) -> Option<Timestamp> {
-    todo!("poddecide: {state:?}")
+    if matches!(state.end, End::TornDown | End::Removed) {
+        return None;
+    }
+    let of = |container| [probes::deadline(container), stop::deadline(container)];
+    let containers = state.containers.iter().flat_map(of);
+    containers.chain([life::deadline(state), start::deadline(state)]).flatten().min()
+}
+
+/// One turn of the machine: what it knows and what it has decided so far.
+pub struct Turn<'a> {
+    /// The wanted pod.
+    pub pod: &'a Pod,
+    /// The time of the turn.
+    pub now: Timestamp,
+    /// In order.
+    pub actions: Vec<Action>,
+}
+
+impl Turn<'_> {
+    /// The container of that name, as wanted.
+    pub fn spec(&self, name: &str) -> Option<&api::Container> {
+        self.pod.spec.as_ref()?.containers.iter().find(|container| container.name == name)
+    }
+
+    /// Has an event of the pod recorded, or of one of its containers.
+    pub fn record(
+        &mut self,
+        kind: EventKind,
+        reason: &'static str,
+        message: String,
+        container: Option<&str>,
+    ) {
+        let container = container.map(str::to_owned);
+        let event = PodEvent { kind, reason, message, container };
+        self.actions.push(Action::RecordEvent(event));
+    }
+
+    /// The pod in the kubelet's messages: `name_namespace(uid)`.
+    pub fn pod_name(&self) -> String {
+        let metadata = &self.pod.metadata;
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        let (name, namespace) = (part(&metadata.name), part(&metadata.namespace));
+        format!("{name}_{namespace}({})", self.uid())
+    }
+
+    /// The pod's uid.
+    pub fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// `spec.restartPolicy`.
+    pub fn policy(&self) -> Policy {
+        match self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) {
+            Some("Never") => Policy::Never,
+            Some("OnFailure") => Policy::OnFailure,
+            _ => Policy::Always,
+        }
+    }
+
+    /// The grace of a container that is stopped while its pod lives on.
+    pub fn grace(&self) -> i64 {
+        let spec = self.pod.spec.as_ref();
+        spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(DEFAULT_GRACE).max(1)
+    }
+}
+
+/// On its first turn, takes the pod up.
+fn take_up(turn: &mut Turn<'_>, state: &mut PodState) {
+    if state.started.is_some() {
+        return;
+    }
+    state.started = Some(turn.now);
+    let spec = turn.pod.spec.as_ref();
+    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let state_of = |container: &api::Container| ContainerState {
+        name: container.name.clone(),
+        ..Default::default()
+    };
+    state.containers = containers.iter().map(state_of).collect();
+    if let Some(node) = spec.and_then(|spec| spec.node_name.as_deref()) {
+        let metadata = &turn.pod.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let message = format!("Successfully assigned {namespace}/{name} to {node}");
+        turn.record(EventKind::Normal, "Scheduled", message, None);
+    }
+}
+
+/// Takes the event into the state.
+fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
+    match event {
+        Event::Started => resume(turn, state),
+        Event::SpecChanged | Event::Tick => {}
+        Event::SandboxReady { .. }
+        | Event::SandboxFailed { .. }
+        | Event::SandboxExited { .. }
+        | Event::SandboxStopped { .. } => life::sandbox_happened(turn, state, event),
+        Event::ImageReady { container, .. }
+        | Event::ImageFailed { container, .. }
+        | Event::ContainerStarted { container, .. }
+        | Event::ContainerFailed { container, .. } => {
+            let doomed = match &state.deletion {
+                Some(deletion) => Some((KillReason::Deleted, deletion.grace)),
+                None if state.sandbox.step == SandboxStep::Ready => None,
+                None => Some((KillReason::Sandbox, turn.grace())),
+            };
+            let Some(container) = find(state, container) else { return };
+            start::answered(turn, container, event, doomed);
+        }
+        Event::ContainerExited { container, attempt, status, finished_at, message } => {
+            let Some(container) = find(state, container) else { return };
+            if container.has_process() && container.attempt == *attempt {
+                let end = Ended { status: *status, finished_at: *finished_at, message };
+                start::ended(turn, container, &end);
+            }
+        }
+        Event::HookDone { container, attempt, which, failure } => {
+            let Some(container) = find(state, container) else { return };
+            if container.has_process() && container.attempt == *attempt {
+                match which {
+                    Hook::PostStart => start::post_start_done(turn, container, failure.as_deref()),
+                    Hook::PreStop => stop::pre_stop_done(turn, container, failure.is_some()),
+                }
+            }
+        }
+        Event::ProbeDone { container, attempt, kind, result } => {
+            let Some(container) = find(state, container) else { return };
+            if container.step == Step::Running && container.attempt == *attempt {
+                probes::done(turn, container, *kind, result);
+            }
+        }
+        Event::TornDown { failure } => life::torn_down(turn, state, failure.as_deref()),
+    }
+}
+
+/// Gives out anew what a monitor that is gone had under way.
+fn resume(turn: &mut Turn<'_>, state: &mut PodState) {
+    state.sandbox.step = match state.sandbox.step {
+        SandboxStep::Creating => SandboxStep::Absent,
+        SandboxStep::Stopping => SandboxStep::Lost,
+        step => step,
+    };
+    state.end = match state.end {
+        End::TearingDown => End::Alive,
+        End::Removed => End::TornDown,
+        end => end,
+    };
+    for container in &mut state.containers {
+        match container.step {
+            Step::Starting => container.step = Step::Idle,
+            // Whether the hook has run nobody knows; it is not run twice, as by the kubelet.
+            Step::PostStart if container.kill.is_none() => {
+                start::post_start_done(turn, container, None);
+            }
+            _ => {}
+        }
+        for kind in ProbeKind::ALL {
+            container.probes.get_mut(kind).pending = false;
+        }
+        stop::resume(turn, container);
+    }
+}
+
+/// A deletion stops every container that has a process; a second one may only be quicker.
+fn notice_deletion(turn: &mut Turn<'_>, state: &mut PodState) {
+    let metadata = &turn.pod.metadata;
+    if metadata.deletion_timestamp.is_none() {
+        return;
+    }
+    let grace = metadata.deletion_grace_period_seconds.unwrap_or_else(|| turn.grace()).max(0);
+    match &mut state.deletion {
+        Some(deletion) if deletion.grace <= grace => return,
+        Some(deletion) => deletion.grace = grace,
+        None => {
+            state.deletion = Some(Deletion { since: turn.now, grace });
+            // What failed before need not be waited for.
+            state.sandbox.retry = None;
+        }
+    }
+    for container in state.containers.iter_mut().filter(|container| container.has_process()) {
+        stop::kill(turn, container, KillReason::Deleted, grace);
+    }
+}
+
+/// A container whose image is another one now is restarted with it.
+fn notice_images(turn: &mut Turn<'_>, state: &mut PodState) {
+    if state.is_ending() || state.sandbox.step != SandboxStep::Ready {
+        return;
+    }
+    for container in &mut state.containers {
+        let wanted = turn.spec(&container.name).and_then(|spec| spec.image.clone());
+        if wanted.is_none_or(|wanted| wanted == container.image.wanted) {
+            continue;
+        }
+        if container.has_process() && container.kill.is_none() {
+            stop::kill(turn, container, KillReason::Changed, turn.grace());
+        } else if container.step == Step::Idle {
+            start::forget_backoff(container);
+        }
+    }
+}
+
+fn find<'a>(state: &'a mut PodState, name: &str) -> Option<&'a mut ContainerState> {
+    state.containers.iter_mut().find(|container| container.name == name)
 }

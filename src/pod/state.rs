@@ -56,7 +56,7 @@ pub struct Sandbox {
     pub ip: Option<String>,
     /// Failures in a row.
     pub failures: u32,
-    /// When to try again after a failure.
+    /// When to try again to make or to remove it after a failure.
     pub retry: Option<Timestamp>,
 }
 
@@ -95,11 +95,13 @@ pub struct ContainerState {
     pub exit: Option<Exit>,
     /// How the instance before it ended.
     pub last: Option<Exit>,
+    /// It has ended and will not be started again.
+    pub finished: bool,
     /// Why it is not running, once something has failed.
     pub waiting: Option<Waiting>,
-    /// Not to be started before.
+    /// Not to be started before; whether its back-off still holds is asked anew then.
     pub not_before: Option<Timestamp>,
-    /// When a back-off is next told anew.
+    /// When the back-off it waits for is next told.
     pub remind: Option<Timestamp>,
     /// The restart back-off.
     pub backoff: Option<Backoff>,
@@ -282,6 +284,29 @@ impl PodState {
     /// The container of that name.
     pub fn container(&self, name: &str) -> Option<&ContainerState> {
         self.containers.iter().find(|container| container.name == name)
+    }
+
+    /// The pod is to go, or has nothing left to run.
+    pub fn is_ending(&self) -> bool {
+        self.deletion.is_some() || self.containers.iter().all(|container| container.finished)
+    }
+
+    /// No container has a process, or is getting one.
+    pub fn is_still(&self) -> bool {
+        self.containers.iter().all(|container| container.step == Step::Idle)
+    }
+}
+
+impl ContainerState {
+    /// The instance that the next start makes. `attempt` is of the last one made: a start that
+    /// failed before there was an instance, or was cut off by a crash, is not counted.
+    pub fn next_attempt(&self) -> u32 {
+        if self.exit.is_some() { self.attempt + 1 } else { self.attempt }
+    }
+
+    /// It has a process of ours.
+    pub fn has_process(&self) -> bool {
+        matches!(self.step, Step::PostStart | Step::Running)
     }
 }
 

@@ -1,0 +1,165 @@
+//! The pod as a whole: its sandbox, which is its life, and its end.
+
+use super::action::{Action, EventKind};
+use super::event::{Event, SandboxFault};
+use super::machine::Turn;
+use super::restart::later;
+use super::state::{End, KillReason, PodState, SandboxStep, sandbox_id};
+use super::{start, stop};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// Takes what happened to the sandbox into the state.
+pub fn sandbox_happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
+    let sandbox = &mut state.sandbox;
+    match event {
+        Event::SandboxReady { attempt, pid, ip }
+            if sandbox.step == SandboxStep::Creating && sandbox.attempt == *attempt =>
+        {
+            sandbox.step = SandboxStep::Ready;
+            sandbox.id = sandbox_id(turn.uid(), *attempt);
+            sandbox.pid = *pid;
+            sandbox.ip.clone_from(ip);
+            sandbox.failures = 0;
+            sandbox.retry = None;
+        }
+        Event::SandboxFailed { attempt, fault, message }
+            if sandbox.step == SandboxStep::Creating && sandbox.attempt == *attempt =>
+        {
+            failed(turn, state, fault, message);
+        }
+        Event::SandboxExited { attempt }
+            if sandbox.step == SandboxStep::Ready && sandbox.attempt == *attempt =>
+        {
+            sandbox.step = SandboxStep::Lost;
+            sandbox.pid = 0;
+            if state.is_ending() {
+                return;
+            }
+            let message = "Pod sandbox changed, it will be killed and re-created.".into();
+            turn.record(EventKind::Normal, "SandboxChanged", message, None);
+            for container in state.containers.iter_mut().filter(|c| c.has_process()) {
+                stop::kill(turn, container, KillReason::Sandbox, turn.grace());
+            }
+        }
+        Event::SandboxStopped { attempt, failure }
+            if sandbox.step == SandboxStep::Stopping && sandbox.attempt == *attempt =>
+        {
+            if let Some(failure) = failure {
+                sandbox.step = SandboxStep::Lost;
+                return kill_failed(turn, state, failure);
+            }
+            sandbox.step = SandboxStep::Absent;
+            sandbox.attempt += 1;
+            sandbox.ip = None;
+            sandbox.failures = 0;
+            sandbox.retry = None;
+        }
+        _ => {}
+    }
+}
+
+fn failed(turn: &mut Turn<'_>, state: &mut PodState, fault: &SandboxFault, message: &str) {
+    let sandbox = &mut state.sandbox;
+    let delay = retry_delay(fault, sandbox.failures);
+    sandbox.step = SandboxStep::Absent;
+    sandbox.failures = sandbox.failures.saturating_add(1);
+    sandbox.retry = Some(turn.now.saturating_add(delay).unwrap_or(Timestamp::MAX));
+    let (reason, message) = match fault {
+        SandboxFault::Volume(volume) => {
+            let what = format!("MountVolume.SetUp failed for volume {volume:?}");
+            // The space is the kubelet's.
+            ("FailedMount", format!("{what} : {message}"))
+        }
+        SandboxFault::Pod => (
+            "FailedCreatePodContainer",
+            format!("unable to ensure pod container exists: {message}"),
+        ),
+        SandboxFault::Sandbox => {
+            ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"))
+        }
+    };
+    turn.record(EventKind::Warning, reason, message, None);
+}
+
+/// When the sandbox or the end wants its next tick.
+pub fn deadline(state: &PodState) -> Option<Timestamp> {
+    let is_ending = state.is_ending();
+    let waits_to_make = state.sandbox.step == SandboxStep::Absent && !is_ending;
+    let waits_to_remove = state.is_still()
+        && (state.sandbox.step == SandboxStep::Lost || is_ending)
+        && state.end == End::Alive;
+    state.sandbox.retry.filter(|_| waits_to_make || waits_to_remove)
+}
+
+/// The kubelet retries volumes from 500 ms on, doubling to about 2 min, and the rest every 10 s.
+fn retry_delay(fault: &SandboxFault, failures: u32) -> SignedDuration {
+    match fault {
+        SandboxFault::Volume(_) => SignedDuration::from_millis(500 << failures.min(8)),
+        SandboxFault::Pod | SandboxFault::Sandbox => SignedDuration::from_secs(10),
+    }
+}
+
+/// Something of the pod could not be removed; it is tried again.
+fn kill_failed(turn: &mut Turn<'_>, state: &mut PodState, failure: &str) {
+    let sandbox = &mut state.sandbox;
+    sandbox.retry = Some(later(turn.now, 1_i64 << sandbox.failures.min(4)));
+    sandbox.failures = sandbox.failures.saturating_add(1);
+    turn.record(EventKind::Warning, "FailedKillPod", format!("error killing pod: {failure}"), None);
+}
+
+/// Makes the sandbox a living pod needs, and its containers in it.
+pub fn follow_sandbox(turn: &mut Turn<'_>, state: &mut PodState) {
+    if state.is_ending() {
+        return;
+    }
+    let is_due = state.sandbox.retry.is_none_or(|retry| retry <= turn.now);
+    let attempt = state.sandbox.attempt;
+    match state.sandbox.step {
+        SandboxStep::Absent if is_due => {
+            state.sandbox.step = SandboxStep::Creating;
+            state.sandbox.retry = None;
+            turn.actions.push(Action::CreateSandbox { attempt });
+        }
+        SandboxStep::Lost if is_due && state.is_still() => {
+            state.sandbox.step = SandboxStep::Stopping;
+            state.sandbox.retry = None;
+            turn.actions.push(Action::StopSandbox { attempt });
+        }
+        SandboxStep::Ready => start::start_next(turn, &mut state.containers),
+        _ => {}
+    }
+}
+
+/// Removes a pod that is to go or has nothing left to run.
+pub fn follow_end(turn: &mut Turn<'_>, state: &mut PodState) {
+    let is_busy = matches!(state.sandbox.step, SandboxStep::Creating | SandboxStep::Stopping);
+    let is_due = state.sandbox.retry.is_none_or(|retry| retry <= turn.now);
+    match state.end {
+        End::Alive if state.is_ending() && state.is_still() && !is_busy && is_due => {
+            state.end = End::TearingDown;
+            state.sandbox.retry = None;
+            turn.actions.push(Action::Teardown);
+        }
+        End::TornDown if state.deletion.is_some() => {
+            state.end = End::Removed;
+            turn.actions.push(Action::Remove);
+        }
+        End::TornDown => turn.actions.push(Action::Exit),
+        _ => {}
+    }
+}
+
+/// The answer to `Teardown`.
+pub fn torn_down(turn: &mut Turn<'_>, state: &mut PodState, failure: Option<&str>) {
+    if state.end != End::TearingDown {
+        return;
+    }
+    if let Some(failure) = failure {
+        state.end = End::Alive;
+        return kill_failed(turn, state, failure);
+    }
+    state.end = End::TornDown;
+    state.sandbox.step = SandboxStep::Absent;
+    state.sandbox.pid = 0;
+    state.sandbox.retry = None;
+}

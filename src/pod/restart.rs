@@ -1,0 +1,95 @@
+//! Exponential back-off, as the kubelet counts it (`CrashLoopBackOff`, `ImagePullBackOff`): 10 s,
+//! doubled up to 5 min, forgotten after 10 min of good conduct. No jitter.
+
+use super::state::Backoff;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// The first delay, in seconds.
+const FIRST: u32 = 10;
+/// The longest delay, in seconds.
+const LONGEST: u32 = 300;
+
+/// Until when a restart is held back, if the instance before it ended at `finished`; `None` if it
+/// may go on, for which the delay is raised: the next one waits.
+pub fn hold(
+    backoff: &mut Option<Backoff>,
+    finished: Timestamp,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if let Some(Backoff { delay, .. }) = backoff.filter(|backoff| !is_forgotten(backoff, finished))
+    {
+        let until = later(finished, delay);
+        if now < until {
+            return Some(until);
+        }
+    }
+    raise(backoff, finished, now);
+    None
+}
+
+/// Raises the delay because of what happened at `seen`.
+pub fn raise(backoff: &mut Option<Backoff>, seen: Timestamp, now: Timestamp) {
+    let delay = match backoff.filter(|backoff| !is_forgotten(backoff, seen)) {
+        Some(backoff) => backoff.delay.saturating_mul(2).min(LONGEST),
+        None => FIRST,
+    };
+    *backoff = Some(Backoff { delay, updated: now });
+}
+
+/// `seconds` after `time`.
+pub fn later(time: Timestamp, seconds: impl Into<i64>) -> Timestamp {
+    time.saturating_add(SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MAX)
+}
+
+/// As Go prints a duration of whole seconds: `10s`, `1m20s`, `5m0s`.
+pub fn go_duration(seconds: u32) -> String {
+    match seconds / 60 {
+        0 => format!("{seconds}s"),
+        minutes => format!("{minutes}m{}s", seconds % 60),
+    }
+}
+
+fn is_forgotten(backoff: &Backoff, seen: Timestamp) -> bool {
+    seen.duration_since(backoff.updated) > SignedDuration::from_secs(2 * i64::from(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        later(Timestamp::UNIX_EPOCH, seconds)
+    }
+
+    #[test]
+    fn the_first_restart_is_free_and_the_delay_doubles_to_five_minutes() {
+        let mut backoff = None;
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            // It dies one second after each start.
+            let finished = now + 1;
+            now = hold(&mut backoff, at(finished), at(finished)).map_or(finished, |until| {
+                assert_eq!(hold(&mut backoff, at(finished), until), None, "free once it is over");
+                until.as_second()
+            });
+            waits.push(now - finished);
+        }
+        assert_eq!(waits, [0, 10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn ten_minutes_up_forget_it() {
+        let raised = Some(Backoff { delay: 300, updated: at(0) });
+        assert_eq!(hold(&mut raised.clone(), at(600), at(600)), Some(at(900)));
+        let mut backoff = raised;
+        assert_eq!(hold(&mut backoff, at(601), at(601)), None);
+        assert_eq!(backoff, Some(Backoff { delay: 10, updated: at(601) }));
+    }
+
+    #[test]
+    fn durations_read_as_in_go() {
+        let printed = [10, 40, 80, 160, 300].map(go_duration);
+        assert_eq!(printed, ["10s", "40s", "1m20s", "2m40s", "5m0s"]);
+    }
+}

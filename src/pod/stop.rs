@@ -1,0 +1,179 @@
+//! Stopping a container: its Killing event, the preStop hook, the stop signal, SIGKILL, each in
+//! what is left of one grace period. All containers of a pod are stopped side by side.
+
+use super::action::{Action, EventKind};
+use super::event::Hook;
+use super::machine::Turn;
+use super::restart::later;
+use super::state::{ContainerState, Kill, KillReason, KillStage, Step};
+use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
+
+/// Seconds a program has between its stop signal and SIGKILL however little grace is left.
+const LEAST_TERM: i64 = 2;
+/// SIGKILL is repeated after as many seconds; it has failed only if the kernel holds the process.
+const KILL_AGAIN: i64 = 10;
+/// `SIGTERM`, for an image without StopSignal.
+const SIGTERM: i32 = 15;
+
+/// Begins to stop a container that has a process. A grace of 0 kills it at once: only a forced
+/// deletion asks for that, and it promises that nothing is left when it returns.
+pub fn kill(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason, grace: i64) {
+    if container.kill.is_some() {
+        return shorten(turn, container, why, grace);
+    }
+    let message = announcement(turn, container, why);
+    turn.record(EventKind::Normal, "Killing", message, Some(&container.name));
+    // A container on its way out is no longer judged; whether it is ready still is.
+    container.probes.startup.due = None;
+    container.probes.liveness.due = None;
+    let until = later(turn.now, grace);
+    let stage = KillStage::PreStop;
+    container.kill = Some(Kill { why, since: turn.now, grace, stage, until });
+    if grace == 0 {
+        sigkill(turn, container);
+    } else if has_pre_stop(turn.spec(&container.name)) {
+        run_pre_stop(turn, container, grace);
+    } else {
+        terminate(turn, container);
+    }
+}
+
+/// Moves on if the present stage has used up its time.
+pub fn tick(turn: &mut Turn<'_>, container: &mut ContainerState) {
+    match &container.kill {
+        Some(kill) if kill.until <= turn.now => match kill.stage {
+            KillStage::PreStop => terminate(turn, container),
+            KillStage::Term | KillStage::Kill => sigkill(turn, container),
+        },
+        _ => {}
+    }
+}
+
+/// The preStop hook has returned.
+pub fn pre_stop_done(turn: &mut Turn<'_>, container: &mut ContainerState, failed: bool) {
+    if container.kill.as_ref().is_some_and(|kill| kill.stage == KillStage::PreStop) {
+        if failed {
+            let message = "PreStopHook failed".into();
+            let about = Some(container.name.as_str());
+            turn.record(EventKind::Warning, "FailedPreStopHook", message, about);
+        }
+        terminate(turn, container);
+    }
+}
+
+/// Gives the present stage out again: the monitor that did so is gone, perhaps before it was done.
+pub fn resume(turn: &mut Turn<'_>, container: &mut ContainerState) {
+    match container.kill.as_ref().map(|kill| kill.stage) {
+        Some(KillStage::PreStop) => {
+            let left = container.kill.as_ref().map_or(0, |kill| kill.until.as_second())
+                - turn.now.as_second();
+            if left > 0 {
+                run_pre_stop(turn, container, left);
+            }
+        }
+        Some(KillStage::Term) => signal(turn, container),
+        Some(KillStage::Kill) => sigkill(turn, container),
+        None => {}
+    }
+}
+
+/// Less grace than before; never more.
+fn shorten(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason, grace: i64) {
+    let Some(kill) = &mut container.kill else { return };
+    if why == KillReason::Deleted {
+        kill.why = why;
+    }
+    if kill.stage == KillStage::Kill {
+        return;
+    }
+    if grace == 0 {
+        return sigkill(turn, container);
+    }
+    kill.grace = kill.grace.min(turn.now.as_second() - kill.since.as_second() + grace);
+    let least = if kill.stage == KillStage::Term { LEAST_TERM } else { 1 };
+    kill.until = kill.until.min(later(turn.now, grace.max(least)));
+}
+
+fn terminate(turn: &mut Turn<'_>, container: &mut ContainerState) {
+    if let Some(kill) = &mut container.kill {
+        let spent = turn.now.duration_since(kill.since).as_secs();
+        kill.stage = KillStage::Term;
+        kill.until = later(turn.now, (kill.grace - spent).max(LEAST_TERM));
+        signal(turn, container);
+    }
+}
+
+fn signal(turn: &mut Turn<'_>, container: &ContainerState) {
+    let signal =
+        if container.image.stop_signal > 0 { container.image.stop_signal } else { SIGTERM };
+    let (container, attempt) = (container.name.clone(), container.attempt);
+    turn.actions.push(Action::Signal { container, attempt, signal });
+}
+
+fn sigkill(turn: &mut Turn<'_>, container: &mut ContainerState) {
+    if let Some(kill) = &mut container.kill {
+        kill.stage = KillStage::Kill;
+        kill.until = later(turn.now, KILL_AGAIN);
+        let (container, attempt) = (container.name.clone(), container.attempt);
+        turn.actions.push(Action::KillContainer { container, attempt });
+    }
+}
+
+fn run_pre_stop(turn: &mut Turn<'_>, container: &ContainerState, seconds: i64) {
+    turn.actions.push(Action::RunHook {
+        container: container.name.clone(),
+        attempt: container.attempt,
+        which: Hook::PreStop,
+        timeout: Some(Duration::from_secs(seconds.unsigned_abs())),
+    });
+}
+
+fn has_pre_stop(container: Option<&api::Container>) -> bool {
+    container.and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref()).is_some()
+}
+
+/// The message of the Killing event.
+fn announcement(turn: &Turn<'_>, container: &ContainerState, why: KillReason) -> String {
+    let name = &container.name;
+    let text = match why {
+        KillReason::Deleted | KillReason::Sandbox => return format!("Stopping container {name}"),
+        KillReason::PostStart => return "FailedPostStartHook".into(),
+        KillReason::Liveness => format!("Container {name} failed liveness probe"),
+        KillReason::Startup => format!("Container {name} failed startup probe"),
+        KillReason::Changed => format!("Container {name} definition changed"),
+    };
+    // A new definition is started whatever the policy.
+    if why == KillReason::Changed || turn.policy() != Policy::Never {
+        format!("{text}, will be restarted")
+    } else {
+        text
+    }
+}
+
+/// `spec.restartPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Whatever its exit status.
+    Always,
+    /// Unless it ended with 0.
+    OnFailure,
+    /// Once.
+    Never,
+}
+
+/// Whether a container that ended with `code` stays ended; `kill` if it was stopped by us.
+pub fn is_final(policy: Policy, kill: Option<KillReason>, code: i32) -> bool {
+    match (kill, policy) {
+        (Some(KillReason::Changed), _) | (_, Policy::Always) => false,
+        (_, Policy::Never) => true,
+        (Some(KillReason::Liveness | KillReason::Startup | KillReason::Sandbox), _) => false,
+        (_, Policy::OnFailure) => code == 0,
+    }
+}
+
+/// When the stopping of a container wants its next tick.
+pub fn deadline(container: &ContainerState) -> Option<Timestamp> {
+    container.kill.as_ref().filter(|_| container.step != Step::Idle).map(|kill| kill.until)
+}
