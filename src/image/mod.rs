@@ -4,18 +4,22 @@
 //! reference            names                      store    blobs, layers and the index on disk
 //! load archive         archives into the store    members pax compress digest    their bytes
 //! unpack merged        a layer to a directory | layers seen as one tree without mounting
+//! config users rootfs  what a process gets of its image: argv, env, user, root file system
 //! ```
 
 mod archive;
 mod compress;
+pub mod config;
 mod digest;
 mod load;
 mod members;
 mod merged;
 mod pax;
 mod reference;
+pub mod rootfs;
 mod store;
 mod unpack;
+pub mod users;
 
 pub use reference::Reference;
 pub use store::Store;
@@ -46,14 +50,14 @@ pub struct Image {
 pub const HOST: &str = "host";
 
 /// The embedded image: a private copy-on-write view of the host's own root file system, so that a
-/// pod runs with no image at all. No layers, no configuration.
+/// pod runs with no image at all. Its one layer is `/`, and it has no configuration.
 pub fn host() -> Image {
     Image {
         id: HOST.into(),
         manifest: String::new(),
         names: vec![HOST.into()],
         config: ImageConfiguration::default(),
-        layers: Vec::new(),
+        layers: vec!["/".into()],
         size: 0,
         loaded: 0,
     }

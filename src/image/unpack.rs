@@ -96,7 +96,7 @@ impl Layer {
     /// Opens (makes) the directory that `given` leads to; returns where that is.
     fn parent(&mut self, given: &Path) -> Result<PathBuf> {
         // A parent behind a link is looked up anew: the link may have been replaced.
-        if !self.parent.as_ref().is_some_and(|(place, _)| place == given) {
+        if self.parent.as_ref().is_none_or(|(place, _)| place != given) {
             let place = self.merged.resolve(given)?;
             let dir = self.make_directories(&place)?;
             self.parent = Some((place, dir));
