@@ -1,0 +1,169 @@
+//! What the host has: read from `/proc/self/mountinfo` and `/proc/self/cgroup`.
+
+use super::Mode;
+use crate::error::{Context, Error, Result};
+use crate::sys;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// Where a v2-only host mounts its tree.
+const V2_MOUNT: &str = "/sys/fs/cgroup";
+
+/// One hierarchy of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// `cpu`, `cpuacct`, …, `name=systemd`; empty for v2.
+    pub controllers: Vec<String>,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// The caller's own cgroup below the mount; empty for the mount itself.
+    pub own: PathBuf,
+}
+
+/// The host's cgroups, probed once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The kind of layout.
+    pub mode: Mode,
+    /// Every usable hierarchy, v2 first; exactly one under [`Mode::V2`].
+    pub hierarchies: Vec<Hierarchy>,
+}
+
+impl Layout {
+    /// Probes the host. On v2 the mounts, thousands on a busy host, are not read.
+    pub fn probe() -> Result<Self> {
+        let read = |path: &str| {
+            sys::fs::read_kernel_file(Path::new(path)).doing(|| format!("read {path}"))
+        };
+        let own = read("/proc/self/cgroup")?;
+        if sys::cgroup::is_cgroup2(Path::new(V2_MOUNT)) {
+            let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+            let own = super::normalise(Path::new(own));
+            let tree = Hierarchy { controllers: Vec::new(), mount: V2_MOUNT.into(), own };
+            return Ok(Self { mode: Mode::V2, hierarchies: vec![tree] });
+        }
+        Self::parse(&read("/proc/self/mountinfo")?, &own)
+    }
+
+    /// [`Layout::probe`] on texts; proc(5), cgroups(7).
+    fn parse(mountinfo: &str, own: &str) -> Result<Self> {
+        let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
+        let mut hierarchies: Vec<Hierarchy> = own
+            .lines()
+            .filter_map(|line| {
+                let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+                hierarchy(&mounts, controllers, path)
+            })
+            .collect();
+        // Stable: v2 first, the rest as the kernel lists them.
+        hierarchies.sort_by_key(|hierarchy| !hierarchy.controllers.is_empty());
+        let v2 = hierarchies.first().is_some_and(|first| first.controllers.is_empty());
+        let mode = match (v2, hierarchies.len()) {
+            (_, 0) => {
+                return Err(Error::system("no cgroup file system is mounted")
+                    .hint("mount -t cgroup2 none /sys/fs/cgroup"));
+            }
+            (true, 1) => Mode::V2,
+            (true, _) => Mode::Hybrid,
+            (false, _) => Mode::V1,
+        };
+        Ok(Self { mode, hierarchies })
+    }
+}
+
+/// A cgroup line of mountinfo.
+struct Mount<'a> {
+    root: &'a str,
+    point: PathBuf,
+    v2: bool,
+    options: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut filesystem = filesystem.split(' ');
+        let v2 = match filesystem.next()? {
+            "cgroup" => false,
+            "cgroup2" => true,
+            _ => return None,
+        };
+        let options = filesystem.nth(1)?;
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point) = (mount.next()?, unescape(mount.next()?));
+        Some(Self { root, point, v2, options })
+    }
+
+    fn holds(&self, controllers: &str) -> bool {
+        if controllers.is_empty() || self.v2 {
+            return controllers.is_empty() && self.v2;
+        }
+        controllers.split(',').all(|name| self.options.split(',').any(|option| option == name))
+    }
+}
+
+fn hierarchy(mounts: &[Mount<'_>], controllers: &str, own: &str) -> Option<Hierarchy> {
+    let mount = mounts.iter().find(|mount| mount.holds(controllers))?;
+    // Inside a container the mount shows a part of the hierarchy; paths count from there.
+    let own = Path::new(own);
+    let own = super::normalise(own.strip_prefix(mount.root).unwrap_or(own));
+    let controllers = controllers.split(',').filter(|name| !name.is_empty());
+    let controllers = controllers.map(str::to_owned).collect();
+    Some(Hierarchy { controllers, mount: mount.point.clone(), own })
+}
+
+/// mountinfo writes blanks as `\040`.
+fn unescape(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend(before.bytes());
+        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(code.unwrap_or(b'\\'));
+        rest = if code.is_some() { after.get(3..).unwrap_or("") } else { after };
+    }
+    bytes.extend(rest.bytes());
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/my\\040unified rw,relatime - cgroup2 cgroup2 rw
+42 31 0:39 /docker/x /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+43 31 0:40 / /tmp rw - tmpfs tmpfs rw,cpu";
+    const OWN: &str =
+        "9:name=systemd:/\n4:memory:/docker/x/y\n3:perf_event:/\n1:cpu,cpuacct:/a\n0::/s";
+
+    #[test]
+    fn hybrid_hosts_are_read_as_the_kernel_lists_them() {
+        let layout = Layout::parse(HYBRID, OWN).unwrap();
+        let mut found = Vec::new();
+        for hierarchy in &layout.hierarchies {
+            let mount = hierarchy.mount.file_name().unwrap().to_str().unwrap();
+            found.push((hierarchy.controllers.join(","), mount, hierarchy.own.to_str().unwrap()));
+        }
+        let expected = [
+            ("", "my unified", "s"),
+            ("name=systemd", "systemd", ""),
+            ("memory", "memory", "y"),
+            ("cpu,cpuacct", "cpu,cpuacct", "a"),
+        ];
+        assert_eq!(layout.mode, Mode::Hybrid);
+        assert_eq!(found, expected.map(|(names, mount, own)| (names.to_owned(), mount, own)));
+    }
+
+    #[test]
+    fn the_mode_follows_from_what_is_mounted() {
+        let without_v2 = HYBRID.replace("cgroup2 cgroup2", "tmpfs tmpfs");
+        assert_eq!(Layout::parse(&without_v2, OWN).unwrap().mode, Mode::V1);
+        let only_v2 = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        assert_eq!(Layout::parse(only_v2, "0::/s").unwrap().mode, Mode::V2);
+        let error = Layout::parse("", OWN).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("mount"), "{error}");
+    }
+}

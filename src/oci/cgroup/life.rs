@@ -1,0 +1,225 @@
+//! A cgroup's directories: made, entered, removed.
+
+use super::file::{self, children};
+use super::{Cgroup, Dir, Mode};
+use crate::error::{Context, Error, Result};
+use crate::sys::{self, Errno};
+use nix::fcntl::OFlag;
+use std::fs::DirBuilder;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long [`Cgroup::remove`] waits for processes that are about to be gone.
+const EXIT_WAIT: Duration = Duration::from_secs(2);
+
+impl Cgroup {
+    /// Makes the directories (parents too, controllers enabled on v2); undone if one fails. A
+    /// directory that exists and holds processes is an error unless `shared`.
+    pub fn make(&self, shared: bool) -> Result<()> {
+        let mut made = Vec::new();
+        let result = self.dirs.iter().try_for_each(|dir| self.make_dir(dir, shared, &mut made));
+        if result.is_err() {
+            for path in made.iter().rev() {
+                // The first error is the one to report.
+                rmdir(path).unwrap_or_default();
+            }
+        }
+        result
+    }
+
+    fn make_dir(&self, dir: &Dir, shared: bool, made: &mut Vec<PathBuf>) -> Result<()> {
+        let path = dir.path();
+        let before = made.len();
+        mkdir_all(dir, made).doing(|| format!("make cgroup {}", path.display()))?;
+        if before == made.len() {
+            return if shared { Ok(()) } else { expect_empty(&path) };
+        }
+        if dir.controllers.iter().any(|name| name == "cpuset") {
+            for path in made.iter().skip(before) {
+                inherit_cpuset(&dir.mount, path)
+                    .doing(|| format!("copy the parent's cpus and mems to {}", path.display()))?;
+            }
+        }
+        if self.mode == Mode::V2 {
+            enable_controllers(dir)
+                .doing(|| format!("enable controllers for {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The directory for `CLONE_INTO_CGROUP`: the v2 tree's, on hybrid hosts too.
+    pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
+        let Some(dir) = self.v2() else { return Ok(None) };
+        let path = dir.path();
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let fd = sys::fs::open(&path, flags, 0);
+        fd.map(|file| Some(file.into())).doing(|| format!("open cgroup {}", path.display()))
+    }
+
+    /// The v1 hierarchies' `tasks` files, for [`enter`]; none on v2.
+    pub fn tasks(&self) -> Result<Vec<OwnedFd>> {
+        let open = |dir: &Dir| {
+            let path = dir.path();
+            let file = file::open(&path, "tasks", OFlag::O_WRONLY);
+            file.map(OwnedFd::from).doing(|| format!("open {}/tasks", path.display()))
+        };
+        self.dirs.iter().filter(|dir| !dir.is_v2()).map(open).collect()
+    }
+
+    /// Moves `pid` in, in every hierarchy. Slow (see the module): a process that we clone is born
+    /// inside ([`Cgroup::clone_into`]) and enters the rest itself ([`Cgroup::tasks`]).
+    pub fn join(&self, pid: i32) -> Result<()> {
+        let pid = pid.to_string();
+        for dir in &self.dirs {
+            let path = dir.path();
+            file::write(&path, "cgroup.procs", &pid)
+                .doing(|| format!("move process {pid} to cgroup {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the directories and everything below. Processes that are exiting are waited for, by
+    /// events; missing directories are fine. All are tried, the first error is returned.
+    pub fn remove(&self) -> Result<()> {
+        let until = Instant::now() + EXIT_WAIT;
+        let mut result = Ok(());
+        for dir in &self.dirs {
+            let removed = remove_tree(&dir.path(), dir.is_v2(), until);
+            result = result.and(removed);
+        }
+        result
+    }
+
+    /// Removes the directories if nothing is in them; otherwise they stay, and that is no error.
+    pub fn remove_if_empty(&self) -> Result<()> {
+        for dir in &self.dirs {
+            let path = dir.path();
+            match rmdir(&path) {
+                Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::ENOTEMPTY) => {}
+                Err(errno) => {
+                    return Err(errno).doing(|| format!("remove cgroup {}", path.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves the caller into the cgroups of [`Cgroup::tasks`]. The caller must have one thread only.
+/// Nothing but write(2): for a child between clone and exec.
+pub fn enter(tasks: &[OwnedFd]) -> sys::Result<()> {
+    tasks.iter().try_for_each(|file| sys::fs::write_once(file.as_fd(), b"0"))
+}
+
+/// mkdir -p below the mount; what was missing is added to `made`.
+fn mkdir_all(dir: &Dir, made: &mut Vec<PathBuf>) -> sys::Result<()> {
+    let path = dir.path();
+    match mkdir(&path) {
+        Ok(()) => made.push(path),
+        Err(Errno::EEXIST) => {}
+        Err(Errno::ENOENT) => {
+            let mut path = dir.mount.clone();
+            for name in &dir.below {
+                path.push(name);
+                match mkdir(&path) {
+                    Ok(()) => made.push(path.clone()),
+                    Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+        Err(errno) => return Err(errno),
+    }
+    Ok(())
+}
+
+fn mkdir(path: &Path) -> sys::Result<()> {
+    DirBuilder::new().mode(0o755).create(path).map_err(sys::fs::errno)
+}
+
+fn rmdir(path: &Path) -> sys::Result<()> {
+    std::fs::remove_dir(path).map_err(sys::fs::errno)
+}
+
+/// runc refuses a cgroup in use since 1.2: two containers would share limits, and a kill.
+fn expect_empty(path: &Path) -> Result<()> {
+    let procs = file::read(path, "cgroup.procs")
+        .doing(|| format!("read {}/cgroup.procs", path.display()))?;
+    match procs.lines().count() {
+        0 => Ok(()),
+        count => {
+            let cause = format!("container's cgroup is not empty: {count} process(es) found");
+            Err(Error::user(cause).doing(format!("use cgroup {}", path.display())))
+        }
+    }
+}
+
+/// A fresh v1 cpuset has no CPUs, and nothing can join it. Parents that somebody left so are
+/// filled, too.
+fn inherit_cpuset(mount: &Path, path: &Path) -> sys::Result<()> {
+    let Some(parent) = path.parent().filter(|_| path != mount) else { return Ok(()) };
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let mut value = file::read(parent, name)?;
+        if value.trim().is_empty() {
+            inherit_cpuset(mount, parent)?;
+            value = file::read(parent, name)?;
+        }
+        file::write(path, name, value.trim())?;
+    }
+    Ok(())
+}
+
+/// Hands all controllers that the root has down to `dir`. What a parent refuses (it holds processes
+/// itself, or a controller is busy on v1) stays off: setting a limit that needs it will say so.
+fn enable_controllers(dir: &Dir) -> sys::Result<()> {
+    let offered = file::read(&dir.mount, "cgroup.controllers")?;
+    let enabled = file::read(&dir.path(), "cgroup.controllers")?;
+    let is_on = |name: &&str| enabled.split_whitespace().any(|on| on == *name);
+    let missing: Vec<String> = offered
+        .split_whitespace()
+        .filter(|name| !is_on(name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut path = dir.mount.clone();
+    for name in &dir.below {
+        // One write for all; where one of them is refused, all are, so then each alone.
+        if file::write(&path, "cgroup.subtree_control", &missing.join(" ")).is_err() {
+            for name in &missing {
+                file::write(&path, "cgroup.subtree_control", name).unwrap_or_default();
+            }
+        }
+        path.push(name);
+    }
+    Ok(())
+}
+
+/// rmdir, at once where it works; otherwise children first, then what is exiting is waited for.
+fn remove_tree(path: &Path, v2: bool, until: Instant) -> Result<()> {
+    let what = || format!("remove cgroup {}", path.display());
+    match rmdir(path) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EBUSY) => {}
+        Err(errno) => return Err(errno).doing(what),
+    }
+    match children(path) {
+        Ok(children) => {
+            for child in children {
+                remove_tree(&child, v2, until)?;
+            }
+        }
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(errno).doing(what),
+    }
+    loop {
+        match rmdir(path) {
+            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::EBUSY) => super::kill::wait_empty(path, v2, until).doing(what)?,
+            Err(errno) => return Err(errno).doing(what),
+        }
+    }
+}
