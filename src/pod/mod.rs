@@ -4,6 +4,7 @@
 pub mod action;
 pub mod apply;
 pub mod conditions;
+pub mod effects;
 pub mod event;
 pub mod life;
 pub mod logread;
@@ -19,9 +20,11 @@ pub mod start;
 pub mod state;
 pub mod stop;
 pub mod store;
+pub mod stream;
 pub mod translate;
 pub mod volumes;
 pub mod watch;
+pub mod worker;
 
 use crate::error::Result;
 use crate::image;

@@ -3,7 +3,9 @@
 
 use super::{Errno, Result};
 use nix::unistd::{ForkResult, Pid};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Forks; `work` runs in the child, which ends with the status that it returns and is killed should
 /// this process end first. `EBUSY` where this process has several threads: a lock held by one of
@@ -19,7 +21,9 @@ pub fn fork(work: impl FnOnce() -> u8) -> Result<Pid> {
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let status = if dies_with(parent).is_ok() { work() } else { 1 };
+            // A panic must not unwind into what the parent was doing.
+            let work = || if dies_with(parent).is_ok() { work() } else { 1 };
+            let status = catch_unwind(AssertUnwindSafe(work)).unwrap_or(101);
             // SAFETY: _exit(2) has no preconditions; the parent's exit handlers are not ours to run.
             unsafe { libc::_exit(i32::from(status)) }
         }
@@ -50,6 +54,29 @@ pub fn exit_code(wait_status: i32) -> i32 {
         0 => (wait_status >> 8) & 0xff,
         signal => 128 + signal,
     }
+}
+
+/// dup2(2) to a number that whoever is started next expects, inheritable. Whatever had the number is
+/// closed: only for a process that is about to start another and uses it no more.
+pub fn dup_to(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    if fd.as_raw_fd() == number {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: no memory is involved; the caller has given the number up.
+    Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
+/// A copy of `fd` whose number is at least `least`, close-on-exec.
+pub fn dup_above(fd: BorrowedFd<'_>, least: i32) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, least)
+        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+}
+
+/// Closes every descriptor from `first` on, close_range(2): what a process was given without being
+/// meant to have it. Only before this process opens any of its own.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: no memory is involved; the caller owns none of them.
+    Errno::result(unsafe { libc::close_range(first, u32::MAX, 0) }).map(drop)
 }
 
 /// Makes this process the one that orphaned descendants are given to (`PR_SET_CHILD_SUBREAPER`).

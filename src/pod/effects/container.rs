@@ -1,0 +1,192 @@
+//! One instance of a container: image, user, bundle, process; and its removal.
+
+use super::{Place, image, sandbox};
+use crate::error::{Context, Error, Result};
+use crate::oci::bundle::Bundle;
+use crate::oci::ops::{self, CreateOptions};
+use crate::pod::event::{Event, StartStage};
+use crate::pod::state::{self, PodState};
+use crate::pod::store::{make_private_dir, remove_tree, write_json};
+use crate::pod::translate::{self, Credentials, Input, Places, Sandbox};
+use crate::pod::worker::Reply;
+use crate::pod::{logs, stream};
+use crate::sys::{fork, fs};
+use k8s_openapi::api::core::v1::Container;
+use nix::fcntl::OFlag;
+use oci_spec::runtime::Spec;
+use std::fs::Permissions;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Starts an instance and reports each stage.
+pub fn start(
+    place: &Place,
+    state: &PodState,
+    (name, attempt): (&str, u32),
+    reply: &mut Reply,
+) -> Result<()> {
+    let container = place.container(name)?;
+    let found = match image::find(&place.config.paths, container) {
+        Ok(found) => found,
+        Err((fault, message)) => {
+            let container = name.to_owned();
+            return reply.send(&Event::ImageFailed { container, fault, message });
+        }
+    };
+    reply.send(&Event::ImageReady {
+        container: name.to_owned(),
+        image: found.name.clone(),
+        image_id: found.id.clone(),
+        stop_signal: image::stop_signal(&found.config),
+    })?;
+    let instance = Instance {
+        place,
+        state,
+        container,
+        id: state::container_id(&place.uid, name, attempt),
+        attempt,
+        found,
+    };
+    let container = name.to_owned();
+    reply.send(&match instance.start() {
+        Ok(pid) => Event::ContainerStarted { container, attempt, pid },
+        Err((stage, error)) => {
+            let undone = clean(place, &instance.id);
+            let undone = undone.err().map(|undo| format!("; then, undoing it: {undo}"));
+            let message = error.to_string() + &undone.unwrap_or_default();
+            Event::ContainerFailed { container, attempt, stage, message }
+        }
+    })
+}
+
+/// Removes what an instance leaves: OCI state, cgroup, bundle, writable layer, termination message.
+pub fn clean(place: &Place, id: &str) -> Result<()> {
+    let deleted = ops::delete(&place.config.paths.oci, id, true);
+    let mut removed = Ok(());
+    for dir in [place.bundle(id), overlay(place, id), place.dir.join("containers").join(id)] {
+        removed = removed.and(remove_tree(&dir));
+    }
+    deleted.and(removed)
+}
+
+fn overlay(place: &Place, id: &str) -> PathBuf {
+    place.dir.join("overlay").join(id)
+}
+
+struct Instance<'a> {
+    place: &'a Place,
+    state: &'a PodState,
+    container: &'a Container,
+    id: String,
+    attempt: u32,
+    found: image::Found,
+}
+
+impl Instance<'_> {
+    fn start(&self) -> std::result::Result<i32, (StartStage, Error)> {
+        let at = |stage| move |error| (stage, error);
+        let dir = self.place.bundle(&self.id);
+        if dir.exists() {
+            clean(self.place, &self.id).map_err(at(StartStage::Create))?;
+        }
+        let user = self.user().map_err(at(StartStage::Config))?;
+        self.make_places(&dir).map_err(at(StartStage::Create))?;
+        let spec = self.spec(&dir, &user).map_err(at(StartStage::Config))?;
+        write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
+        self.take_stdio(&user).map_err(at(StartStage::Create))?;
+        let root = &self.place.config.paths.oci;
+        let options =
+            CreateOptions { root: root.clone(), id: self.id.clone(), ..Default::default() };
+        let created =
+            ops::create(&Bundle { dir, spec }, &options).map_err(at(StartStage::Start))?;
+        ops::start(root, &self.id).map_err(at(StartStage::Start))?;
+        Ok(created.pid)
+    }
+
+    fn user(&self) -> Result<Credentials> {
+        let layers = &self.found.layers;
+        let passwd = image::users(layers, "etc/passwd")?;
+        let group = image::users(layers, "etc/group")?;
+        let config = self.found.config.config().as_ref();
+        let wanted = config.and_then(|config| config.user().clone()).unwrap_or_default();
+        let (pod, container) = (&self.place.pod, self.container);
+        translate::user(pod, container, &wanted, passwd.as_deref(), group.as_deref())
+    }
+
+    fn make_places(&self, dir: &Path) -> Result<()> {
+        let overlay = overlay(self.place, &self.id);
+        for dir in [dir.join("rootfs"), overlay.join("upper"), overlay.join("work")] {
+            make_private_dir(&dir)?;
+        }
+        // The upper layer's root is the container's `/`, which all of its users pass through.
+        set_mode(&overlay.join("upper"), 0o755)?;
+        let log = self.place.termination_log(&self.id);
+        log.parent().map_or(Ok(()), make_private_dir)?;
+        let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW;
+        fs::open(&log, flags, 0o666).doing(|| format!("make {}", log.display()))?;
+        set_mode(&log, 0o666)
+    }
+
+    fn spec(&self, dir: &Path, user: &Credentials) -> Result<Spec> {
+        let place = self.place;
+        let paths = &place.config.paths;
+        let volumes = sandbox::volume_paths(place)
+            .map_err(|(name, error)| error.doing(format!("find the volume {name}")))?;
+        let hidden = [&paths.lib, &paths.run, &paths.logs, &paths.oci].map(Clone::clone);
+        let devices =
+            if is_privileged(self.container) { stream::host_devices()? } else { Vec::new() };
+        let file = |name| place.dir.join(name);
+        translate::spec(&Input {
+            pod: &place.pod,
+            container: self.container,
+            id: &self.id,
+            attempt: self.attempt,
+            image: &self.found.config,
+            layers: &self.found.layers,
+            user,
+            sandbox: &Sandbox { id: &self.state.sandbox.id, pid: self.state.sandbox.pid },
+            places: &Places {
+                rootfs: &dir.join("rootfs"),
+                overlay: &overlay(place, &self.id),
+                hosts: &file("hosts"),
+                hostname: &file("hostname"),
+                resolv_conf: &file("resolv.conf"),
+                termination_log: &place.termination_log(&self.id),
+                shm: &sandbox::shm(place),
+                volumes: &volumes,
+                hidden: &hidden,
+            },
+            node_memory: sandbox::node_memory(),
+            host_devices: &devices,
+        })
+    }
+
+    /// /dev/null to read, the FIFOs to write: the container gets this process's own.
+    fn take_stdio(&self, user: &Credentials) -> Result<()> {
+        let fifos = self.place.fifos(&self.container.name);
+        let null =
+            fs::open(Path::new("/dev/null"), OFlag::O_RDONLY, 0).doing(|| "open /dev/null")?;
+        fork::dup_to(null.as_fd(), 0).doing(|| "give the container its stdin")?;
+        for (number, stream) in (1..).zip(logs::STREAMS) {
+            // The monitor and pause read; without a reader this would wait for one.
+            let fifo = logs::open_fifo(&fifos, stream, OFlag::O_WRONLY)?;
+            // Programs open /dev/stdout anew, by the owner's right.
+            std::os::unix::fs::fchown(&fifo, Some(user.uid), Some(user.gid))
+                .doing(|| format!("give the container its {stream}"))?;
+            fork::dup_to(fifo.as_fd(), number)
+                .doing(|| format!("give the container its {stream}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_privileged(container: &Container) -> bool {
+    let context = container.security_context.as_ref();
+    context.is_some_and(|context| context.privileged == Some(true))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .doing(|| format!("change the mode of {}", path.display()))
+}

@@ -1,0 +1,167 @@
+//! DO: one function per [`Action`], called in a process forked for it (see [`super::worker`]).
+//!
+//! Each can be cut short anywhere and be given out again: it removes what an earlier try left under
+//! the same id, then does its work from the start. Ids, directories and cgroups follow from the
+//! pod's uid, so nothing has to be remembered to find them.
+
+mod container;
+mod image;
+mod sandbox;
+mod teardown;
+
+use super::action::Action;
+use super::event::{Event, ProbeResult};
+use super::prober::{self, Target};
+use super::state::{self, PodState};
+use super::worker::Reply;
+use super::{Config, logs};
+use crate::error::{Context, Error, Result};
+use crate::kube::Pod;
+use crate::net::Bridge;
+use crate::oci::bundle::Bundle;
+use crate::oci::ops;
+use k8s_openapi::api::core::v1::Container;
+use std::path::PathBuf;
+
+pub use teardown::clean_up;
+
+/// A pod, and where its things are.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The instance.
+    pub config: Config,
+    /// The pod as wanted.
+    pub pod: Pod,
+    /// Its uid.
+    pub uid: String,
+    /// Its directory in the store: record, volumes, writable layers.
+    pub dir: PathBuf,
+    /// Its directory below `run`: lock, FIFOs, bundles.
+    pub run: PathBuf,
+}
+
+impl Place {
+    /// The bundle of an OCI container of the pod.
+    pub fn bundle(&self, id: &str) -> PathBuf {
+        self.run.join("bundles").join(id)
+    }
+
+    /// The FIFOs of a container.
+    pub fn fifos(&self, container: &str) -> PathBuf {
+        self.run.join("output").join(container)
+    }
+
+    /// The log of one instance of a container.
+    pub fn log(&self, container: &str, attempt: u32) -> PathBuf {
+        let attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
+        logs::file(&self.logs(), container, attempt)
+    }
+
+    /// The pod's logs.
+    pub fn logs(&self) -> PathBuf {
+        let meta = &self.pod.metadata;
+        let part = |name: &Option<String>| name.clone().unwrap_or_default();
+        let (namespace, name) = (part(&meta.namespace), part(&meta.name));
+        logs::pod_dir(&self.config.paths.logs, &namespace, &name, &self.uid)
+    }
+
+    /// What an instance writes as its termination message.
+    pub fn termination_log(&self, id: &str) -> PathBuf {
+        self.dir.join("containers").join(id).join("termination-log")
+    }
+
+    /// The containers of the spec.
+    pub fn containers(&self) -> &[Container] {
+        self.pod.spec.as_ref().map_or(&[], |spec| &spec.containers)
+    }
+
+    fn container(&self, name: &str) -> Result<&Container> {
+        let found = self.containers().iter().find(|container| container.name == name);
+        found.ok_or_else(|| Error::user(format!("the pod has no container {name}")))
+    }
+
+    fn is_on_host_network(&self) -> bool {
+        self.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))
+    }
+
+    /// The bridge that the pod is to be on, if it is to be on one.
+    fn bridge(&self) -> Result<Option<Bridge>> {
+        if self.is_on_host_network() || self.config.network == super::Network::None {
+            return Ok(None);
+        }
+        let paths = &self.config.paths;
+        let cidr = self.config.pod_cidr.as_deref();
+        Bridge::open(&paths.lib.join("network"), paths.root.is_none(), cidr).map(Some)
+    }
+}
+
+/// Carries out `action`, and reports.
+pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) -> Result<()> {
+    match action.clone() {
+        Action::CreateSandbox { attempt } => {
+            let event = match sandbox::create(place, attempt, reply) {
+                Ok((pid, ip)) => Event::SandboxReady { attempt, pid, ip },
+                Err((fault, error)) => {
+                    Event::SandboxFailed { attempt, fault, message: error.to_string() }
+                }
+            };
+            reply.send(&event)
+        }
+        Action::StopSandbox { attempt } => {
+            let failure = sandbox::stop(place, attempt).err().map(|error| error.to_string());
+            reply.send(&Event::SandboxStopped { attempt, failure })
+        }
+        Action::StartContainer { container, attempt } => {
+            container::start(place, state, (&container, attempt), reply)
+        }
+        Action::KillContainer { container, attempt } => {
+            let id = state::container_id(&place.uid, &container, attempt);
+            ops::kill(&place.config.paths.oci, &id, 9, true)
+        }
+        Action::CleanContainer { container, attempt } => {
+            container::clean(place, &state::container_id(&place.uid, &container, attempt))
+        }
+        Action::RunHook { container, attempt, which, timeout } => {
+            let failure = with_target(place, state, (&container, attempt), |target| {
+                prober::run_hook(target, which, timeout)
+            });
+            let failure = failure.unwrap_or_else(|error| Err(error.to_string())).err();
+            reply.send(&Event::HookDone { container, attempt, which, failure })
+        }
+        Action::Probe { container, attempt, kind } => {
+            let result = with_target(place, state, (&container, attempt), |target| {
+                prober::run_probe(target, kind)
+            });
+            let result = result.unwrap_or_else(|error| ProbeResult::Unknown(error.to_string()));
+            reply.send(&Event::ProbeDone { container, attempt, kind, result })
+        }
+        Action::Teardown => {
+            let failure = teardown::tear_down(place).err().map(|error| error.to_string());
+            reply.send(&Event::TornDown { failure })
+        }
+        // The monitor's own.
+        Action::Signal { .. } | Action::RecordEvent(_) | Action::Remove | Action::Exit => Ok(()),
+    }
+}
+
+/// Calls `ask` with what hooks and probes of an instance need.
+fn with_target<T>(
+    place: &Place,
+    state: &PodState,
+    (container, attempt): (&str, u32),
+    ask: impl FnOnce(&Target<'_>) -> T,
+) -> Result<T> {
+    let id = state::container_id(&place.uid, container, attempt);
+    let bundle = Bundle::load(&place.bundle(&id))?;
+    let process = bundle.spec.process().as_ref();
+    let process = process.ok_or_else(|| Error::user("config.json has no process"));
+    Ok(ask(&Target {
+        pod: &place.pod,
+        container,
+        ip: state.sandbox.ip.as_deref(),
+        sandbox_pid: state.sandbox.pid,
+        oci_root: &place.config.paths.oci,
+        id: &id,
+        process: process.doing(|| format!("find out how {container} runs"))?,
+    }))
+}

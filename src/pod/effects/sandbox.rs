@@ -1,0 +1,245 @@
+//! The sandbox: volumes, the pod's cgroup, pause and its namespaces, the network, and the files
+//! about them that containers see.
+
+use super::{Place, teardown};
+use crate::error::{Context, Error, Result};
+use crate::net::hosts::{hosts, hosts_of_node, resolv_conf};
+use crate::net::{PortMapping, loopback_up};
+use crate::oci::bundle::Bundle;
+use crate::oci::ops::{self, CreateOptions};
+use crate::pod::event::SandboxFault;
+use crate::pod::store::{make_private_dir, remove_tree, write_json};
+use crate::pod::worker::Reply;
+use crate::pod::{logs, sandbox, state, translate, volumes};
+use crate::sys::{fork, fs};
+use k8s_openapi::api::core::v1::PodSpec;
+use nix::fcntl::OFlag;
+use std::fs::{DirBuilder, File, Permissions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The first descriptor that pause inherits beside its stdio.
+const FIRST_EXTRA_FD: i32 = 3;
+/// Larger files of the host are none that a resolver reads.
+const MAX_HOST_FILE: u64 = 1 << 20;
+
+/// Makes the sandbox `attempt`; nothing of it is left if that fails. The pid of pause, and the
+/// pod's address.
+pub fn create(
+    place: &Place,
+    attempt: u32,
+    reply: &mut Reply,
+) -> std::result::Result<(i32, Option<String>), (SandboxFault, Error)> {
+    let id = state::sandbox_id(&place.uid, attempt);
+    if place.bundle(&id).exists() {
+        stop(place, attempt).map_err(|error| (SandboxFault::Sandbox, error))?;
+    }
+    prepare_volumes(place)?;
+    let created =
+        prepare_cgroup(place).map_err(|error| (SandboxFault::Pod, error)).and_then(|()| {
+            start_pause(place, &id, reply).map_err(|error| (SandboxFault::Sandbox, error))
+        });
+    created.map_err(|(fault, error)| match stop(place, attempt) {
+        Ok(()) => (fault, error),
+        Err(undo) => (fault, Error::system(format!("{error}; then, undoing it: {undo}"))),
+    })
+}
+
+/// Ends pause and takes the pod off the network. Volumes and the pod's cgroup stay.
+pub fn stop(place: &Place, attempt: u32) -> Result<()> {
+    let id = state::sandbox_id(&place.uid, attempt);
+    let ended = ops::delete(&place.config.paths.oci, &id, true);
+    // Also without pause: a lease must not outlive its pod.
+    let detached =
+        place.bridge().and_then(|bridge| bridge.map_or(Ok(()), |it| it.detach(&place.uid)));
+    let removed = remove_tree(&place.bundle(&id));
+    ended.and(detached).and(removed)
+}
+
+fn prepare_volumes(place: &Place) -> std::result::Result<(), (SandboxFault, Error)> {
+    volume_paths(place).map(drop).map_err(|(volume, error)| (SandboxFault::Volume(volume), error))
+}
+
+/// Every volume of the pod by name, made if it is not there.
+pub fn volume_paths(place: &Place) -> std::result::Result<Vec<(String, PathBuf)>, (String, Error)> {
+    let spec = place.pod.spec.as_ref();
+    let fs_group = spec.and_then(|spec| spec.security_context.as_ref()?.fs_group);
+    let dir = place.dir.join("volumes");
+    let mut paths = Vec::new();
+    for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
+        let path = volumes::prepare(volume, &dir, fs_group, node_memory())
+            .map_err(|error| (volume.name.clone(), error))?;
+        paths.push((volume.name.clone(), path));
+    }
+    Ok(paths)
+}
+
+/// Bytes of memory of this machine.
+pub fn node_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
+fn prepare_cgroup(place: &Place) -> Result<()> {
+    let cgroup = teardown::pod_cgroup(place)?;
+    cgroup.make(true)?;
+    cgroup.set(&translate::pod_resources(&place.pod))
+}
+
+fn start_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<(i32, Option<String>)> {
+    let dir = place.bundle(id);
+    make_private_dir(&dir)?;
+    make_shm(place)?;
+    let spec = sandbox::spec(&place.pod, id, &pause_rootfs(place)?)?;
+    write_json(&dir.join("config.json"), &spec)?;
+    let root = &place.config.paths.oci;
+    let preserve_fds = hold_output(place, reply)?;
+    let options =
+        CreateOptions { root: root.clone(), id: id.into(), preserve_fds, ..Default::default() };
+    let created = ops::create(&Bundle { dir, spec }, &options)?;
+    let ip = connect(place, created.pid)?;
+    ops::start(root, id)?;
+    write_files(place, ip.as_deref())?;
+    Ok((created.pid, ip))
+}
+
+/// A directory with pause alone. Below the store, not below `run`, which may be mounted noexec.
+fn pause_rootfs(place: &Place) -> Result<PathBuf> {
+    let rootfs = place.dir.join("sandbox");
+    let pause = rootfs.join("pause");
+    make_private_dir(&rootfs)?;
+    fs::write_atomic(&pause, sandbox::PAUSE, 0o555)
+        .doing(|| format!("write {}", pause.display()))?;
+    Ok(rootfs)
+}
+
+/// Pause inherits every FIFO of its pod's containers, from descriptor 3 on, and with /dev/null as
+/// its stdio: what a container wrote is there for the next monitor, though the container has ended
+/// and its monitor too.
+fn hold_output(place: &Place, reply: &mut Reply) -> Result<u32> {
+    let null = fs::open(Path::new("/dev/null"), OFlag::O_RDWR, 0).doing(|| "open /dev/null")?;
+    for number in 0..FIRST_EXTRA_FD {
+        fork::dup_to(null.as_fd(), number).doing(|| "give pause its stdio")?;
+    }
+    let mut held: Vec<File> = Vec::new();
+    for container in place.containers() {
+        for stream in logs::STREAMS {
+            held.push(logs::open_fifo(&place.fifos(&container.name), stream, OFlag::O_RDWR)?);
+        }
+    }
+    let count = i32::try_from(held.len()).map_err(|_| Error::user("too many containers"))?;
+    let free = FIRST_EXTRA_FD + count;
+    // First out of the way of each other, and the pipe to the monitor too.
+    reply.move_above(free)?;
+    let above = |file: &File| fork::dup_above(file.as_fd(), free);
+    let moved: Vec<OwnedFd> = held
+        .iter()
+        .map(above)
+        .collect::<std::result::Result<_, _>>()
+        .doing(|| "hold the output")?;
+    std::mem::forget(held);
+    for (number, fifo) in (FIRST_EXTRA_FD..).zip(&moved) {
+        fork::dup_to(fifo.as_fd(), number).doing(|| "hold the output")?;
+    }
+    Ok(count.unsigned_abs())
+}
+
+/// The pod's address; `None` where it has none of its own.
+fn connect(place: &Place, pid: i32) -> Result<Option<String>> {
+    if place.is_on_host_network() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+    let netns = fs::open(&path, OFlag::O_RDONLY, 0).doing(|| format!("open {}", path.display()))?;
+    match place.bridge()? {
+        None => loopback_up(netns.as_fd()).map(|()| None),
+        Some(bridge) => {
+            let attached = bridge.attach(&place.uid, netns.as_fd(), &ports(place))?;
+            Ok(Some(attached.ip.to_string()))
+        }
+    }
+}
+
+fn ports(place: &Place) -> Vec<PortMapping> {
+    let ports = place.containers().iter().flat_map(|container| container.ports.iter().flatten());
+    let mapping = |port: &k8s_openapi::api::core::v1::ContainerPort| {
+        let host_port = port.host_port.filter(|port| *port != 0)?;
+        Some(PortMapping {
+            protocol: port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
+            host_ip: port.host_ip.as_ref().and_then(|ip| ip.parse().ok()),
+            host_port: u16::try_from(host_port).ok()?,
+            container_port: u16::try_from(port.container_port).ok()?,
+        })
+    };
+    ports.filter_map(mapping).collect()
+}
+
+/// `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of the pod.
+fn write_files(place: &Place, ip: Option<&str>) -> Result<()> {
+    let spec = place.pod.spec.clone().unwrap_or_default();
+    let hostname = hostname(place, &spec);
+    let hosts = if place.is_on_host_network() {
+        hosts_of_node(&host_file("/etc/hosts")?, &[])
+    } else {
+        hosts(ip.and_then(|ip| ip.parse().ok()), &hostname, None, &[])
+    };
+    let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
+    let resolv = resolv_conf(policy, &host_file("/etc/resolv.conf")?, None);
+    let files = [("hosts", hosts), ("hostname", hostname + "\n"), ("resolv.conf", resolv)];
+    for (name, content) in files {
+        let path = place.dir.join(name);
+        let written = fs::write_atomic(&path, content.as_bytes(), 0o644)
+            // The umask must not keep a container's users from reading it.
+            .and_then(|()| {
+                std::fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(fs::errno)
+            });
+        written.doing(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Cut to what the kernel takes, as the kubelet does.
+fn hostname(place: &Place, spec: &PodSpec) -> String {
+    if place.is_on_host_network() {
+        return place.config.node.clone();
+    }
+    let name = spec.hostname.as_ref().or(place.pod.metadata.name.as_ref());
+    let name: String = name.map(String::as_str).unwrap_or_default().chars().take(63).collect();
+    name.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// A file of the host's; empty if it has none.
+fn host_file(path: &str) -> Result<String> {
+    match fs::read_limited(Path::new(path), MAX_HOST_FILE) {
+        Err(crate::sys::Errno::ENOENT) => Ok(String::new()),
+        read => Ok(String::from_utf8_lossy(&read.doing(|| format!("read {path}"))?).into_owned()),
+    }
+}
+
+/// The pod's `/dev/shm`: a directory on the host's, which every container binds. Memory without a
+/// mount on the host; only root gets to it from there.
+pub fn shm(place: &Place) -> PathBuf {
+    Path::new("/dev/shm").join(format!("runp-{}", place.uid)).join("shm")
+}
+
+fn make_shm(place: &Place) -> Result<()> {
+    let shm = shm(place);
+    let make = || -> std::io::Result<()> {
+        if let Some(own) = shm.parent() {
+            match DirBuilder::new().mode(0o700).create(own) {
+                // Anybody may make names in /dev/shm; ours has to be ours.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let is = own.symlink_metadata()?;
+                    if !is.is_dir() || is.uid() != 0 || is.mode() & 0o077 != 0 {
+                        return Err(error);
+                    }
+                }
+                made => made?,
+            }
+        }
+        DirBuilder::new().recursive(true).create(&shm)?;
+        std::fs::set_permissions(&shm, Permissions::from_mode(0o1777))
+    };
+    make().doing(|| format!("make {}", shm.display()))
+}

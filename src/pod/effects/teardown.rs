@@ -1,0 +1,80 @@
+//! The end of a pod: whatever any of its steps may have left, found by names that follow from its
+//! uid. Every part is tried, whatever becomes of the others.
+
+use super::{Place, sandbox};
+use crate::error::{Context, Error, Result};
+use crate::oci::cgroup::{Cgroup, Layout};
+use crate::oci::ops;
+use crate::pod::store::{Store, remove_tree};
+use crate::pod::{translate, volumes};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Removes everything but the pod's record and its logs.
+pub fn tear_down(place: &Place) -> Result<()> {
+    let mut failures = Vec::new();
+    let mut attempt =
+        |result: Result<()>| failures.extend(result.err().map(|error| error.to_string()));
+    let ids = bundle_ids(place);
+    for id in ids.as_deref().unwrap_or_default() {
+        attempt(ops::delete(&place.config.paths.oci, id, true));
+    }
+    attempt(ids.map(drop));
+    attempt(place.bridge().and_then(|bridge| bridge.map_or(Ok(()), |it| it.detach(&place.uid))));
+    attempt(volumes::remove(&place.dir.join("volumes")));
+    attempt(pod_cgroup(place).and_then(|cgroup| cgroup.remove()));
+    attempt(sandbox::shm(place).parent().map_or(Ok(()), remove_tree));
+    for dir in ["overlay", "containers", "sandbox"] {
+        attempt(remove_tree(&place.dir.join(dir)));
+    }
+    for dir in ["bundles", "output"] {
+        attempt(remove_tree(&place.run.join(dir)));
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Error::system(failures.join("; "))) }
+}
+
+/// The last step of a removal: the logs, the record, and the pod's place below `run` with the lock.
+pub fn clean_up(place: &Place) -> Result<()> {
+    remove_tree(&place.logs())?;
+    let meta = &place.pod.metadata;
+    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+    let store = Store::new(&place.config.paths.lib);
+    store.remove(namespace.unwrap_or_default(), name.unwrap_or_default(), &place.uid)?;
+    remove_tree(&place.run)?;
+    for dir in [Some(place.config.paths.logs.as_path()), place.run.parent()].into_iter().flatten() {
+        remove_if_empty(dir)?;
+    }
+    Ok(())
+}
+
+/// The pod's own cgroup.
+pub fn pod_cgroup(place: &Place) -> Result<Cgroup> {
+    Cgroup::resolve(&Layout::probe()?, Some(&translate::pod_cgroup(&place.pod)), &place.uid)
+}
+
+/// The OCI containers that the pod has or had, its sandbox among them.
+fn bundle_ids(place: &Place) -> Result<Vec<String>> {
+    let dir = place.run.join("bundles");
+    let entries = match std::fs::read_dir(&dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.doing(|| format!("list {}", dir.display()))?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let name = entry.doing(|| format!("list {}", dir.display()))?.file_name();
+        ids.extend(name.into_string().ok());
+    }
+    Ok(ids)
+}
+
+/// A directory that other pods may use too.
+fn remove_if_empty(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir(dir) {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) =>
+        {
+            Ok(())
+        }
+        removed => removed.doing(|| format!("remove {}", dir.display())),
+    }
+}
