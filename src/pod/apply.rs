@@ -1,7 +1,6 @@
 //! What is wanted: `apply` and `delete` change a pod's `pod.json`, and see to it that the pod's
 //! monitor runs.
 
-use super::state::End;
 use super::store::{self, Locked, Store};
 use super::{Applied, Config, DeleteOptions, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
@@ -285,9 +284,12 @@ fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<()> {
     Ok(())
 }
 
-/// Whether a stored pod needs its monitor: always, but for one that has ended and been torn down.
-pub fn needs_monitor(pod: &Pod, end: Option<End>) -> bool {
-    end != Some(End::TornDown) || pod.metadata.deletion_timestamp.is_some()
+/// Starts the monitor of a pod that was left without one, unless it has ended and been torn down.
+pub fn revive(paths: &Paths, pod: &Pod) -> Result<()> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let ended = matches!(phase, Some("Succeeded" | "Failed"));
+    let deleted = pod.metadata.deletion_timestamp.is_some();
+    if ended && !deleted { Ok(()) } else { ensure_monitor(paths, pod) }
 }
 
 #[cfg(test)]

@@ -10,8 +10,11 @@ pub mod life;
 pub mod logread;
 pub mod logs;
 pub mod machine;
+pub mod monitor;
 pub mod prober;
 pub mod probes;
+pub mod processes;
+pub mod publish;
 pub mod qos;
 pub mod recorder;
 pub mod restart;
@@ -33,6 +36,7 @@ use k8s_openapi::api::core::v1::Event;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
+use store::Store;
 
 /// Where an instance keeps its things; two roots never share anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,22 +165,26 @@ impl Engine {
     /// Stores a decoded, defaulted and validated pod as wanted and makes sure its monitor runs.
     /// Returns the stored pod. `dry_run` checks only.
     pub fn apply(&self, pod: Pod, dry_run: bool) -> Result<(Applied, Pod)> {
-        todo!("pod: {pod:?} {dry_run}")
+        apply::apply(&self.config, pod, dry_run)
     }
 
     /// One pod, metadata, spec and status; `NotFound` in kubectl's words.
     pub fn get(&self, namespace: &str, name: &str) -> Result<Pod> {
-        todo!("pod: {namespace} {name}")
+        let pod = self.store().get(namespace, name)?;
+        self.revive(&pod);
+        Ok(pod)
     }
 
     /// The pods of a namespace, or all, sorted by namespace and name.
     pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
-        todo!("pod: {namespace:?}")
+        let pods = self.store().list(namespace)?;
+        pods.iter().for_each(|pod| self.revive(pod));
+        Ok(pods)
     }
 
     /// The events of one pod, oldest first.
     pub fn events(&self, namespace: &str, name: &str) -> Result<Vec<Event>> {
-        todo!("pod: {namespace} {name}")
+        self.store().events(namespace, name)
     }
 
     /// Calls `seen` for every change of the pods of a namespace (or all), the present ones first as
@@ -187,12 +195,12 @@ impl Engine {
         timeout: Option<Duration>,
         seen: &mut dyn FnMut(Change) -> Result<bool>,
     ) -> Result<()> {
-        todo!("pod: {namespace:?} {timeout:?} {}", std::mem::size_of_val(seen))
+        watch::watch(&self.store(), namespace, timeout, seen)
     }
 
     /// Marks a pod for deletion and makes sure its monitor acts; returns without waiting.
     pub fn delete(&self, namespace: &str, name: &str, options: DeleteOptions) -> Result<()> {
-        todo!("pod: {namespace} {name} {options:?}")
+        apply::delete(&self.config, namespace, name, options)
     }
 
     /// Waits until the pod of that uid is gone; false if `timeout` passed first.
@@ -203,7 +211,7 @@ impl Engine {
         uid: &str,
         timeout: Option<Duration>,
     ) -> Result<bool> {
-        todo!("pod: {namespace} {name} {uid} {timeout:?}")
+        apply::wait_deleted(&self.config, (namespace, name, uid), timeout)
     }
 
     /// Writes a container's log to `out`; with `follow` until the container has ended for good.
@@ -214,17 +222,23 @@ impl Engine {
         options: &LogOptions,
         out: &mut dyn Write,
     ) -> Result<()> {
-        todo!("pod: {pod:?} {container} {options:?} {}", std::mem::size_of_val(out))
+        let meta = &pod.metadata;
+        let part = |name: &Option<String>| name.clone().unwrap_or_default();
+        let (namespace, name, uid) = (part(&meta.namespace), part(&meta.name), part(&meta.uid));
+        let dir = logs::pod_dir(&self.config.paths.logs, &namespace, &name, &uid);
+        let source = logread::source(pod, container, &dir, options.previous)?;
+        let pod_dir = self.store().pod_dir(&namespace, &name)?;
+        logread::copy(&source, &pod_dir, options, out)
     }
 
     /// Runs a command in a container, with the caller's stdio; its exit status.
     pub fn exec(&self, pod: &Pod, container: &str, options: &ExecOptions) -> Result<i32> {
-        todo!("pod: {pod:?} {container} {options:?}")
+        stream::exec(&self.config, pod, container, options)
     }
 
     /// The pod as its processes, pause at the root.
     pub fn processes(&self, pod: &Pod) -> Result<ProcessNode> {
-        todo!("pod: {pod:?}")
+        stream::processes(&self.config, pod)
     }
 
     /// The image store.
@@ -234,6 +248,18 @@ impl Engine {
 
     /// The pod's monitor: runs until the pod is gone. Called in the process made for it.
     pub fn monitor(&self, namespace: &str, name: &str) -> Result<()> {
-        todo!("pod: {namespace} {name}")
+        monitor::run(&self.config, namespace, name)
+    }
+
+    fn store(&self) -> Store {
+        Store::new(&self.config.paths.lib)
+    }
+
+    /// Starts the monitor of a pod that has lost its own. Reading does not depend on it: whoever
+    /// needs the monitor is told if there is none.
+    fn revive(&self, pod: &Pod) {
+        if let Err(error) = apply::revive(&self.config.paths, pod) {
+            drop(error);
+        }
     }
 }

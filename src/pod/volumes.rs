@@ -4,6 +4,7 @@
 
 use super::store::{make_private_dir, remove_tree};
 use crate::error::{Context, Error, Result};
+use crate::kube::quantity::Quantity;
 use crate::sys::Errno;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -26,7 +27,7 @@ pub fn prepare(volume: &Volume, dir: &Path, fs_group: Option<i64>, memory: u64) 
         return Ok(path);
     }
     make_private_dir(&dir.join(EMPTY_DIR))?;
-    let size = tmpfs_size(&source, memory)?;
+    let size = tmpfs_size(&source, memory);
     make_empty_dir(&path, fs_group, size).doing(|| format!("make {}", path.display()))?;
     Ok(path)
 }
@@ -46,11 +47,14 @@ pub fn remove(dir: &Path) -> Result<()> {
 }
 
 /// The size of a `medium: Memory` volume: its limit, and no more than there is.
-fn tmpfs_size(source: &EmptyDirVolumeSource, memory: u64) -> Result<Option<u64>> {
+fn tmpfs_size(source: &EmptyDirVolumeSource, memory: u64) -> Option<u64> {
     if source.medium.as_deref() != Some("Memory") {
-        return Ok(None);
+        return None;
     }
-    Ok(Some(memory))
+    let limit = source.size_limit.as_ref().and_then(|limit| Quantity::parse(&limit.0).ok());
+    let limit =
+        limit.and_then(|limit| u64::try_from(limit.value()).ok()).filter(|limit| *limit > 0);
+    Some(limit.map_or(memory, |limit| limit.min(memory)))
 }
 
 /// Made under another name first: once it has its own, nothing is missing.

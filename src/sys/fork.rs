@@ -48,6 +48,12 @@ pub fn reap_any() -> Result<Option<(i32, i32)>> {
     }
 }
 
+/// kill(2) of a child that has not been reaped: until then its pid is no other's.
+pub fn kill_child(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: no memory is involved. Not nix: its Signal knows no real-time signals.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
 /// The exit status as shells and Kubernetes count it: 128+N for signal N.
 pub fn exit_code(wait_status: i32) -> i32 {
     match wait_status & 0x7f {

@@ -23,6 +23,15 @@ pub fn poll_in(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Result<Vec<
     Ok(set.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty())).collect())
 }
 
+/// Waits until `fd` is hung up, which for a pidfd means reaped, or `timeout` passes.
+pub fn poll_hang_up(fd: BorrowedFd<'_>, timeout: Duration) -> Result<()> {
+    // POLLHUP is reported without being asked for; asked for POLLIN, a zombie would wake us.
+    match poll(&mut [PollFd::new(fd, PollFlags::empty())], poll_timeout(Some(timeout))) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Rounded up, so that a deadline has passed when the wait returns.
 fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     let Some(timeout) = timeout else { return PollTimeout::NONE };

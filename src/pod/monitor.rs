@@ -1,0 +1,404 @@
+//! The monitor of a pod: one process, one thread, one wait. It hands what happens to
+//! [`machine::next`], writes what the pod has become, and has the answer's actions carried out by
+//! workers ([`super::worker`]).
+//!
+//! It may be killed at any time, and nothing ends with it but its workers: the next one finds the
+//! pod's state in its record, adopts its processes, and does again what was under way. Whoever holds
+//! the lock is the monitor.
+
+use super::action::Action;
+use super::conditions::Node;
+use super::effects::{self, Place};
+use super::event::Event;
+use super::logs::{self, Capture};
+use super::processes::{self, Adopted, Ended};
+use super::publish::Publisher;
+use super::state::{PodState, Step};
+use super::store::{self, Store};
+use super::worker::{self, Worker, lane};
+use super::{Config, apply, machine};
+use crate::error::{Context, Error, Result};
+use crate::kube::Pod;
+use crate::sys::clone::pidfd_send_signal;
+use crate::sys::poll::{Watcher, poll_in, signalfd};
+use crate::sys::{Errno, fork, fs};
+use k8s_openapi::jiff::Timestamp;
+use nix::fcntl::OFlag;
+use nix::sys::inotify::AddWatchFlags;
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// After a failure to write the record: when to try again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A pod's monitor.
+struct Monitor {
+    place: Place,
+    state: PodState,
+    publisher: Publisher,
+    /// Tells of changes of `pod.json`.
+    watcher: Watcher,
+    /// Tells of ended children.
+    children: SignalFd,
+    workers: Vec<Worker>,
+    /// What the machine has decided and nobody has begun.
+    decided: Vec<Action>,
+    /// Actions that wait for their lane.
+    waiting: VecDeque<Action>,
+    captures: Vec<(String, Capture)>,
+    adopted: Vec<Adopted>,
+    /// The record may not say what the pod is.
+    changed: bool,
+    /// It could not be written.
+    unwritten: bool,
+    done: bool,
+}
+
+/// See [`super::Engine::monitor`].
+pub fn run(config: &Config, namespace: &str, name: &str) -> Result<()> {
+    let inherited = leave_caller()?;
+    let dir = Store::new(&config.paths.lib).pod_dir(namespace, name)?;
+    let Some(pod) = store::read_json::<Pod>(&dir.join("pod.json"))? else { return Ok(()) };
+    let uid = pod.metadata.uid.clone().ok_or_else(|| Error::system("a stored pod has no uid"))?;
+    let Some(_lock) = take_lock(inherited, &apply::lock_path(&config.paths, &uid))? else {
+        return Ok(());
+    };
+    let config = apply::Settings::restore(&dir, config)?;
+    let run = config.paths.run.join(&uid);
+    let mut monitor = Monitor::new(Place { config, pod, uid, dir, run })?;
+    monitor.begin()?;
+    while !monitor.done {
+        monitor.turn()?;
+    }
+    monitor.end()
+}
+
+/// Becomes a process of its own: session, directory, umask, no descriptors but the lock that the
+/// starter passes as stdin.
+fn leave_caller() -> Result<File> {
+    fork::close_from(3).doing(|| "close inherited descriptors")?;
+    // Fails only for the leader of a group, which is as good.
+    if nix::unistd::setsid().is_err() {
+        nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
+            .doing(|| "leave the process group")?;
+    }
+    std::env::set_current_dir("/").doing(|| "change to /")?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    fork::set_child_subreaper().doing(|| "become the reaper of the pod's processes")?;
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned().doing(|| "keep the lock")?;
+    let null = fs::open(Path::new("/dev/null"), OFlag::O_RDWR, 0).doing(|| "open /dev/null")?;
+    fork::dup_to(null.as_fd(), 0).doing(|| "replace stdin")?;
+    Ok(stdin.into())
+}
+
+/// The pod's lock: `inherited` if it is that, else taken anew; `None` if another monitor has it.
+fn take_lock(inherited: File, path: &Path) -> Result<Option<File>> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    let opened = fs::open(path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
+    let inode = |file: &File| file.metadata().map(|is| (is.dev(), is.ino()));
+    let same = inode(&inherited).and_then(|one| inode(&opened).map(|other| one == other));
+    let mut lock = if same.doing(|| "look at the lock")? { inherited } else { opened };
+    match fs::try_lock_file(&lock) {
+        Err(Errno::EWOULDBLOCK) => return Ok(None),
+        locked => locked.doing(|| format!("lock {}", path.display()))?,
+    }
+    // For those who wait for this process's end.
+    lock.set_len(0)
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        .doing(|| format!("write {}", path.display()))?;
+    Ok(Some(lock))
+}
+
+impl Monitor {
+    fn new(place: Place) -> Result<Self> {
+        let record = Store::new(&place.config.paths.lib).record(&place.dir, &place.uid)?;
+        let state = record.map(|record: store::Record<PodState>| record.state).unwrap_or_default();
+        let children = signalfd(&[Signal::SIGCHLD]).doing(|| "watch for ended processes")?;
+        let watcher = Watcher::new().doing(|| "watch the pod")?;
+        let publisher = Publisher::new(Node { ip: node_ip() });
+        Ok(Self {
+            place,
+            state,
+            publisher,
+            watcher,
+            children,
+            workers: Vec::new(),
+            decided: Vec::new(),
+            waiting: VecDeque::new(),
+            captures: Vec::new(),
+            adopted: Vec::new(),
+            changed: false,
+            unwritten: false,
+            done: false,
+        })
+    }
+
+    /// Takes the pod up where its record has it.
+    fn begin(&mut self) -> Result<()> {
+        self.watch_wanted()?;
+        for container in self.place.containers() {
+            let fifos = self.place.fifos(&container.name);
+            logs::make_fifos(&fifos)?;
+            let mut capture = Capture::open(&fifos)?;
+            let running = self.state.container(&container.name).filter(|it| it.step != Step::Idle);
+            if let Some(running) = running {
+                capture.start(&self.place.log(&container.name, running.attempt))?;
+            }
+            self.captures.push((container.name.clone(), capture));
+        }
+        let (adopted, gone) = processes::adopt(&self.place, &self.state)?;
+        self.adopted = adopted;
+        let exits = self.exits(&gone);
+        self.decide(&[vec![Event::Started], exits].concat());
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Leaves a pod that stays in the store complete.
+    fn end(&mut self) -> Result<()> {
+        if self.place.dir.exists() { self.publisher.write_events(&self.place) } else { Ok(()) }
+    }
+
+    /// Waits until something happens, and handles it.
+    fn turn(&mut self) -> Result<()> {
+        if let Err(error) = self.publisher.write_events(&self.place) {
+            // Events are told best-effort; the record, which has the same causes, is tried again.
+            drop(error);
+        }
+        let woken = self.wait()?;
+        let mut events = Vec::new();
+        if woken.wanted {
+            events.extend(self.read_wanted());
+        }
+        // First the dead, then the reports: a worker reports a container before it ends, and only
+        // then is the container reaped here. So no death is learned of before its birth.
+        let ended = self.ended()?;
+        for (_, capture) in &mut self.captures {
+            if let Err(error) = capture.pump() {
+                // A full disk: what cannot be kept is lost, and the container goes on.
+                drop(error);
+            }
+        }
+        events.extend(self.reports());
+        self.decide(&events);
+        let exits = self.exits(&ended);
+        self.decide(&exits);
+        if machine::deadline(&self.state).is_some_and(|deadline| deadline <= Timestamp::now()) {
+            self.decide(&[Event::Tick]);
+        }
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Sleeps in the one wait of the monitor.
+    fn wait(&mut self) -> Result<Woken> {
+        let timeout = self.timeout();
+        let mut fds: Vec<BorrowedFd<'_>> = vec![self.watcher.as_fd(), self.children.as_fd()];
+        fds.extend(self.captures.iter().flat_map(|(_, capture)| capture.fds()));
+        fds.extend(self.workers.iter().map(|worker| worker.pipe.as_fd()));
+        fds.extend(self.adopted.iter().map(|adopted| adopted.pidfd.as_fd()));
+        let ready = poll_in(&fds, timeout).doing(|| "wait for the pod")?;
+        Ok(Woken { wanted: ready.first() == Some(&true) })
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let now = Timestamp::now();
+        let deadline = machine::deadline(&self.state).map(|deadline| {
+            Duration::try_from(deadline.duration_since(now)).unwrap_or(Duration::ZERO)
+        });
+        let retry = self.unwritten.then_some(RETRY);
+        [deadline, retry].into_iter().flatten().min()
+    }
+
+    /// Lets the machine decide.
+    fn decide(&mut self, events: &[Event]) {
+        for event in events {
+            let now = Timestamp::now();
+            let actions = machine::next(&self.place.pod, &mut self.state, event, now);
+            self.decided.extend(actions);
+            self.changed = true;
+        }
+    }
+
+    /// Writes what the pod has become, then does what was decided.
+    fn carry_out(&mut self) {
+        while self.changed && !self.done {
+            // Acting without a record is better than not acting: a pod can be ended on a full disk.
+            self.changed = self.publisher.publish(&self.place, &self.state).is_err();
+            self.unwritten = self.changed;
+            for action in std::mem::take(&mut self.decided) {
+                self.act(action);
+            }
+            let lost = self.start_waiting();
+            if lost.is_empty() {
+                break;
+            }
+            self.decide(&lost);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::RecordEvent(event) => self.publisher.event(event, Timestamp::now()),
+            Action::Signal { container, attempt, signal } => {
+                self.signal(&container, attempt, signal);
+            }
+            Action::Exit => self.done = true,
+            Action::Remove => {
+                self.done = true;
+                if let Err(error) = effects::clean_up(&self.place) {
+                    // The next command finds the record with its deletion and tries again.
+                    drop(error);
+                }
+            }
+            action => self.waiting.push_back(action),
+        }
+    }
+
+    /// Starts what waits, in its order, as far as the lanes are free; the answers of what could not
+    /// be started.
+    fn start_waiting(&mut self) -> Vec<Event> {
+        let mut later = VecDeque::new();
+        let mut lost = Vec::new();
+        while let Some(action) = self.waiting.pop_front() {
+            let free = |other: &Action| lane(&action).is_free_of(&lane(other));
+            let busy = self.workers.iter().any(|worker| !free(&worker.action));
+            if busy || later.iter().any(|earlier| !free(earlier)) {
+                later.push_back(action);
+            } else if let Err(action) = self.start(action) {
+                lost.extend(worker::lost(&action));
+            }
+        }
+        self.waiting = later;
+        lost
+    }
+
+    fn start(&mut self, action: Action) -> std::result::Result<(), Action> {
+        if let Action::StartContainer { container, attempt } = &action {
+            let log = self.place.log(container, *attempt);
+            let capture = self.captures.iter_mut().find(|(name, _)| name == container);
+            if capture.is_some_and(|(_, capture)| capture.start(&log).is_err()) {
+                return Err(action);
+            }
+        }
+        match Worker::start(&self.place, &self.state, action.clone()) {
+            Ok(worker) => self.workers.push(worker),
+            Err(_) => return Err(action),
+        }
+        Ok(())
+    }
+
+    /// What the workers have reported.
+    fn reports(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.workers.retain_mut(|worker| {
+            let (reported, ended) = worker.read();
+            events.extend(reported);
+            !ended
+        });
+        events
+    }
+
+    /// The processes that have ended since.
+    fn ended(&mut self) -> Result<Vec<Ended>> {
+        while self.children.read_signal().doing(|| "read the signals")?.is_some() {}
+        let mut ended = Vec::new();
+        while let Some((pid, status)) = fork::reap_any().doing(|| "reap a process")? {
+            ended.push(Ended { pid, status: Some(status) });
+        }
+        let mut kept = Vec::new();
+        for adopted in std::mem::take(&mut self.adopted) {
+            if adopted.has_ended()? { ended.push(adopted.end()?) } else { kept.push(adopted) }
+        }
+        self.adopted = kept;
+        Ok(ended)
+    }
+
+    /// The machine's view of ended processes; what a container wrote is in its log by then.
+    fn exits(&mut self, ended: &[Ended]) -> Vec<Event> {
+        let exits = processes::exits(&self.place, &self.state, ended);
+        for exit in &exits {
+            let Event::ContainerExited { container, .. } = exit else { continue };
+            for (_, capture) in self.captures.iter_mut().filter(|(name, _)| name == container) {
+                if let Err(error) = capture.finish() {
+                    // As above: a full disk must not keep the container from having ended.
+                    drop(error);
+                }
+            }
+        }
+        exits
+    }
+
+    /// Signals a container's init process. It is our child or adopted by pidfd, so that its pid
+    /// cannot have become another's.
+    fn signal(&self, container: &str, attempt: u32, signal: i32) {
+        let found =
+            self.state.container(container).filter(|it| it.attempt == attempt && it.pid > 0);
+        let Some(pid) = found.map(|container| container.pid) else { return };
+        let adopted = self.adopted.iter().find(|adopted| adopted.pid == pid);
+        let sent = match adopted {
+            Some(adopted) => pidfd_send_signal(&adopted.pidfd, signal),
+            None => fork::kill_child(pid, signal),
+        };
+        if let Err(errno) = sent {
+            // It has ended; that comes as an event of its own.
+            debug_assert_eq!(errno, Errno::ESRCH, "signal {signal} to {pid}");
+        }
+    }
+
+    /// Watches the file itself: our own writes beside it must not wake us.
+    fn watch_wanted(&self) -> Result<()> {
+        let replaced = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF;
+        let path = self.place.dir.join("pod.json");
+        match self.watcher.add(&path, replaced | AddWatchFlags::IN_MOVE_SELF) {
+            Ok(_) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno).doing(|| format!("watch {}", path.display())),
+        }
+    }
+
+    /// The pod as it is wanted now; one that was taken away from under us is to end at once.
+    fn read_wanted(&mut self) -> Option<Event> {
+        // Watched before it is read: no change in between is lost.
+        let watched = self.watcher.read().map_err(Error::from).and_then(|_| self.watch_wanted());
+        let wanted =
+            watched.and_then(|()| store::read_json::<Pod>(&self.place.dir.join("pod.json")));
+        match wanted {
+            Ok(Some(pod)) if pod.metadata.uid.as_ref() == Some(&self.place.uid) => {
+                if pod == self.place.pod {
+                    return None;
+                }
+                self.place.pod = pod;
+            }
+            Ok(_) => {
+                let meta = &mut self.place.pod.metadata;
+                meta.deletion_grace_period_seconds = Some(0);
+                meta.deletion_timestamp.get_or_insert(
+                    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()),
+                );
+            }
+            // It cannot be read now; the next change wakes us again.
+            Err(_) => return None,
+        }
+        Some(Event::SpecChanged)
+    }
+}
+
+/// What ended the wait, as far as it is not looked at anyway.
+struct Woken {
+    wanted: bool,
+}
+
+/// The address that this node would send from: asked of the routes, nothing is sent.
+fn node_ip() -> Option<String> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then(|| ip.to_string())
+}

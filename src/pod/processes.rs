@@ -1,0 +1,129 @@
+//! The pod's processes as its monitor sees them: children, which it reaps, and those of an earlier
+//! monitor, adopted by pidfd.
+
+use super::effects::Place;
+use super::event::{Event, ExitStatus};
+use super::state::{PodState, SandboxStep, Step};
+use super::translate;
+use crate::error::{Context, Result};
+use crate::oci::cgroup::{Cgroup, Layout};
+use crate::oci::container::Container;
+use crate::sys::fork::exit_code;
+use crate::sys::fs;
+use crate::sys::poll::{self, poll_in};
+use k8s_openapi::jiff::Timestamp;
+use nix::fcntl::OFlag;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// The kubelet's limit of a termination message.
+const MAX_MESSAGE: u64 = 4096;
+/// How long an ended process that is not ours may wait to be reaped, until nobody knows its status.
+const REAP_DEADLINE: Duration = Duration::from_millis(500);
+
+/// A process of the pod that is not this monitor's child.
+pub struct Adopted {
+    /// On the host.
+    pub pid: i32,
+    /// Readable once it has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// A process that ended, and how if anybody knows.
+pub struct Ended {
+    /// On the host.
+    pub pid: i32,
+    /// Its wait status.
+    pub status: Option<i32>,
+}
+
+impl Adopted {
+    /// How it ended, once it has.
+    pub fn end(&self) -> Result<Ended> {
+        // Only its reaping tells how it ended, and its parent is somebody else now: wait for that,
+        // not for long. A hang-up is reported though nothing is asked for.
+        poll::poll_hang_up(self.pidfd.as_fd(), REAP_DEADLINE)
+            .doing(|| format!("wait for process {}", self.pid))?;
+        Ok(Ended { pid: self.pid, status: poll::pidfd_exit_status(self.pidfd.as_fd()) })
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> Result<bool> {
+        let ended = poll_in(&[self.pidfd.as_fd()], Some(Duration::ZERO));
+        Ok(ended.doing(|| "look at a process")?.contains(&true))
+    }
+}
+
+/// The processes that `state` has as running: those that still do, and the pids of the others.
+pub fn adopt(place: &Place, state: &PodState) -> Result<(Vec<Adopted>, Vec<Ended>)> {
+    let (mut adopted, mut gone) = (Vec::new(), Vec::new());
+    let sandbox = (state.sandbox.step == SandboxStep::Ready)
+        .then_some((state.sandbox.id.as_str(), state.sandbox.pid));
+    let running = |step| matches!(step, Step::Running | Step::PostStart);
+    let containers = state.containers.iter().filter(|container| running(container.step));
+    let containers = containers.map(|container| (container.id.as_str(), container.pid));
+    for (id, pid) in sandbox.into_iter().chain(containers) {
+        // The record of the runtime knows the process by its start time too.
+        let init = Container::open(&place.config.paths.oci, id).and_then(|found| found.init());
+        match init {
+            Ok(Some(pidfd)) => adopted.push(Adopted { pid, pidfd }),
+            // No record, no process: what cannot be found has ended.
+            Ok(None) | Err(_) => gone.push(Ended { pid, status: None }),
+        }
+    }
+    Ok((adopted, gone))
+}
+
+/// What the end of `ended` means for the pod, the sandbox first.
+pub fn exits(place: &Place, state: &PodState, ended: &[Ended]) -> Vec<Event> {
+    let mut events = Vec::new();
+    if ended.iter().any(|ended| ended.pid == state.sandbox.pid) {
+        events.push(Event::SandboxExited { attempt: state.sandbox.attempt });
+    }
+    for container in &state.containers {
+        let Some(ended) = ended.iter().find(|ended| ended.pid == container.pid) else { continue };
+        let status = match ended.status {
+            None => ExitStatus::Unknown,
+            Some(status) => {
+                let code = exit_code(status);
+                ExitStatus::Code {
+                    code,
+                    oom: code == 137 && was_out_of_memory(place, &container.id),
+                }
+            }
+        };
+        events.push(Event::ContainerExited {
+            container: container.name.clone(),
+            attempt: container.attempt,
+            status,
+            finished_at: Timestamp::now(),
+            message: termination_message(place, &container.id),
+        });
+    }
+    events
+}
+
+/// Whether the OOM killer struck in the container's cgroup; one that is gone tells nothing.
+fn was_out_of_memory(place: &Place, id: &str) -> bool {
+    let path = translate::pod_cgroup(&place.pod).join(id);
+    let cgroup = Layout::probe().and_then(|layout| Cgroup::resolve(&layout, Some(&path), id));
+    cgroup.and_then(|cgroup| cgroup.oom_kills()).is_ok_and(|kills| kills > 0)
+}
+
+/// The end of what the container wrote as its termination message. The file is the container's to
+/// write, but not to replace; still only a regular one is read.
+fn termination_message(place: &Place, id: &str) -> String {
+    let path = place.termination_log(id);
+    let read = || -> std::io::Result<Vec<u8>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = fs::open(&path, flags, 0)?;
+        let size = file.metadata()?.len();
+        let start = size.saturating_sub(MAX_MESSAGE);
+        let mut message = vec![0; usize::try_from(size - start).unwrap_or(0)];
+        let read = file.read_at(&mut message, start)?;
+        message.truncate(read);
+        Ok(message)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
