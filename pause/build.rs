@@ -1,4 +1,4 @@
-//! Builds `pause` with plain rustc and puts it where the library embeds it
+//! Builds `pause` and `last` with plain rustc and puts them where the library embeds them
 //! (`include_bytes!(concat!(env!("OUT_DIR"), "/pause"))`). A build script, because stable cargo
 //! cannot embed one member's binary in another.
 
@@ -10,11 +10,16 @@ const MAX_SIZE: u64 = 1024;
 
 fn main() {
     println!("cargo::rerun-if-changed=pause");
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("pause");
+    build("pause", "pause/main.rs");
+    build("last", "pause/last.rs");
+}
+
+fn build(name: &str, source: &str) {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join(name);
     let rustc = std::env::var_os("RUSTC").expect("cargo sets RUSTC");
     let target = std::env::var("TARGET").expect("cargo sets TARGET");
     let status = Command::new(rustc)
-        .args(["--edition=2024", "--crate-type=bin", "--crate-name=pause", "pause/main.rs"])
+        .args(["--edition=2024", "--crate-type=bin", "--crate-name", name, source])
         .args(["--target", &target, "-o"])
         .arg(&out)
         .args(["-Cpanic=abort", "-Copt-level=s", "-Crelocation-model=static", "-Cstrip=symbols"])
@@ -24,7 +29,7 @@ fn main() {
         .arg("-Clink-arg=-Wl,-n,-z,norelro,-z,noseparate-code,--build-id=none,--no-eh-frame-hdr,-Ttext-segment=0x7fc000000000")
         .status()
         .expect("rustc starts");
-    assert!(status.success(), "building pause failed");
-    let size = std::fs::metadata(&out).expect("pause was built").len();
-    assert!(size <= MAX_SIZE, "pause has {size} bytes, more than {MAX_SIZE}");
+    assert!(status.success(), "building {name} failed");
+    let size = std::fs::metadata(&out).expect("it was built").len();
+    assert!(size <= MAX_SIZE, "{name} has {size} bytes, more than {MAX_SIZE}");
 }

@@ -1,21 +1,143 @@
 //! A bundle: a directory with `config.json`
 //! ([runtime-spec, bundle](https://github.com/opencontainers/runtime-spec/blob/main/bundle.md)).
+//!
+//! The types are oci-spec's, which refuse some files that the specification allows. A file that
+//! does not parse is therefore mended as the specification says (unknown capabilities are dropped
+//! with a warning, fields that Go leaves at zero are filled in) and parsed once more, this time
+//! with the JSON path of what is wrong.
 
-use crate::error::Result;
-use oci_spec::runtime::Spec;
+use crate::error::{Context, Error, Result};
+use crate::sys::{Errno, fs};
+use oci_spec::runtime::{Capability, Spec};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// Larger files are refused.
+const MAX_CONFIG: u64 = 16 << 20;
+
 /// A loaded bundle.
+#[derive(Debug)]
 pub struct Bundle {
     /// The bundle's directory, absolute.
     pub dir: PathBuf,
     /// The configuration.
     pub spec: Spec,
+    /// What was passed over while loading.
+    pub warnings: Vec<String>,
 }
 
 impl Bundle {
     /// Loads `dir/config.json`; an error names the JSON path of what is wrong.
     pub fn load(dir: &Path) -> Result<Self> {
-        todo!("core: {dir:?}")
+        let dir = std::path::absolute(dir).doing(|| format!("find bundle {}", dir.display()))?;
+        let path = dir.join("config.json");
+        let bytes = match fs::read_limited(&path, MAX_CONFIG) {
+            Err(Errno::ENOENT) => {
+                let cause = "JSON specification file config.json not found";
+                return Err(Error::user(cause).hint(format!(
+                    "{} is no bundle; `runp spec` writes a config.json",
+                    dir.display()
+                )));
+            }
+            read => read.doing(|| format!("read {}", path.display()))?,
+        };
+        let mut warnings = Vec::new();
+        let spec = parse(&bytes, &mut warnings).map_err(|e| e.doing(path.display().to_string()))?;
+        Ok(Self { dir, spec, warnings })
+    }
+}
+
+fn parse(bytes: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
+    if let Ok(spec) = serde_json::from_slice(bytes) {
+        return Ok(spec);
+    }
+    let mut value: Value =
+        serde_json::from_slice(bytes).map_err(|error| Error::user(error.to_string()))?;
+    mend(&mut value, warnings);
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        Error::user(error.into_inner().to_string()).doing(path)
+    })
+}
+
+fn mend(config: &mut Value, warnings: &mut Vec<String>) {
+    if let Some(process) = config.get_mut("process").and_then(Value::as_object_mut) {
+        process.entry("cwd").or_insert(json!(""));
+        let user = process.entry("user").or_insert(json!({}));
+        fill(user, &["uid", "gid"], &json!(0));
+        if let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
+            for (set, names) in sets {
+                drop_unknown_capabilities(set, names, warnings);
+            }
+        }
+        rename_scheduler_flags(process.get_mut("scheduler"));
+    }
+    for mount in config.get_mut("mounts").and_then(Value::as_array_mut).into_iter().flatten() {
+        fill(mount, &["destination"], &json!(""));
+    }
+}
+
+fn fill(object: &mut Value, keys: &[&str], default: &Value) {
+    let Some(object) = object.as_object_mut() else { return };
+    for key in keys {
+        object.entry(*key).or_insert_with(|| default.clone());
+    }
+}
+
+/// "Any value which cannot be mapped to a relevant kernel interface … MUST be logged as a warning"
+/// ([config.md](https://github.com/opencontainers/runtime-spec/blob/main/config.md#linux-process)).
+fn drop_unknown_capabilities(set: &str, names: &mut Value, warnings: &mut Vec<String>) {
+    let Some(names) = names.as_array_mut() else { return };
+    names.retain(|name| {
+        let known = !name.is_string() || serde_json::from_value::<Capability>(name.clone()).is_ok();
+        if !known {
+            warnings.push(format!("process.capabilities.{set}: unknown capability {name} ignored"));
+        }
+        known
+    });
+}
+
+/// oci-spec spells two of the flags in its own way.
+fn rename_scheduler_flags(scheduler: Option<&mut Value>) {
+    let flags = scheduler.and_then(|s| s.get_mut("flags")).and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(config: &str) -> Result<Bundle> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), config).unwrap();
+        Bundle::load(dir.path())
+    }
+
+    #[test]
+    fn what_go_leaves_out_is_filled_in() {
+        let config = r#"{"ociVersion": "1.0.0", "process": {"args": ["a"], "capabilities":
+            {"bounding": ["CAP_KILL", "CAP_FROM_THE_FUTURE"]}}, "mounts": [{"type": "proc"}]}"#;
+        let bundle = load(config).unwrap();
+        let process = bundle.spec.process().as_ref().unwrap();
+        assert_eq!((process.user().uid(), process.cwd().as_os_str().len()), (0, 0));
+        let warning =
+            "process.capabilities.bounding: unknown capability \"CAP_FROM_THE_FUTURE\" ignored";
+        assert_eq!(bundle.warnings, [warning]);
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let error = load(r#"{"ociVersion": "1", "mounts": [{"destination": 7}]}"#).unwrap_err();
+        assert!(error.to_string().contains("mounts[0].destination: invalid type"), "{error}");
+        let error = load("{\n\"ociVersion\": }").unwrap_err();
+        assert!(error.to_string().contains("line 2 column 15"), "{error}");
+        let error = Bundle::load(Path::new("/nonexistent")).unwrap_err();
+        assert_eq!(error.to_string(), "JSON specification file config.json not found");
     }
 }

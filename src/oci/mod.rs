@@ -4,7 +4,9 @@ pub mod bundle;
 pub mod cgroup;
 pub mod container;
 pub mod example;
+pub mod host;
 pub mod ops;
+pub mod plan;
 pub mod seccomp;
 
 /// The version of the runtime specification that is implemented.

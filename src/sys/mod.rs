@@ -13,6 +13,7 @@ pub mod fork;
 pub mod fs;
 pub mod inode;
 pub mod limits;
+pub mod make;
 pub mod mount;
 pub mod ns;
 pub mod path;

@@ -5,6 +5,7 @@
 //! refused. Callers act on the descriptor they get, never on the path again.
 
 use super::{Errno, Result};
+use nix::NixPath;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlink};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use std::ffi::OsString;
@@ -15,15 +16,41 @@ use std::path::{Component, Path, PathBuf};
 const RENAME_TRIES: usize = 64;
 
 /// Opens `path` as if `root` were `/`. `mode` counts only with `O_CREAT`.
-pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: u32) -> Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .mode(Mode::from_bits_truncate(mode))
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+pub fn open_in_root(
+    root: impl AsFd,
+    path: &(impl NixPath + ?Sized),
+    flags: OFlag,
+    mode: u32,
+) -> Result<OwnedFd> {
+    let flags = flags | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).mode(Mode::from_bits_truncate(mode));
+    resolve(root.as_fd(), path, how, ResolveFlag::RESOLVE_NO_MAGICLINKS)
+}
+
+/// As [`open_in_root`], but every link on the way is `ELOOP`: what is opened lies where its name
+/// says.
+pub fn open_ordinary_in_root(
+    root: impl AsFd,
+    path: &(impl NixPath + ?Sized),
+    flags: OFlag,
+) -> Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC);
+    resolve(root.as_fd(), path, how, ResolveFlag::RESOLVE_NO_SYMLINKS)
+}
+
+fn resolve(
+    root: BorrowedFd<'_>,
+    path: &(impl NixPath + ?Sized),
+    how: OpenHow,
+    rules: ResolveFlag,
+) -> Result<OwnedFd> {
+    if path.is_empty() {
+        return resolve(root, c".", how, rules);
+    }
+    let how = how.resolve(rules | ResolveFlag::RESOLVE_IN_ROOT);
     for _ in 0..RENAME_TRIES {
         // EAGAIN: the kernel saw a rename while it resolved "..", openat2(2).
-        match openat2(root.as_fd(), path, how) {
+        match openat2(root, path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             opened => return opened,
         }

@@ -1,0 +1,329 @@
+//! The root file system and `mounts`.
+
+use super::options::{self, MountOptions};
+use super::step::{At, Mount, Origin, Place, Step, Target, TargetCheck};
+use super::{OWN, Plan, Topic, cstring, inside, missing};
+use crate::error::{Error, Result};
+use crate::oci::cgroup::Mode as CgroupMode;
+use crate::sys::types::{AttrChange, NsKind, Propagation, attr};
+use oci_spec::runtime::Mount as SpecMount;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// The child's steps from the mount namespace as cloned to all mounts made.
+pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let at = At::field("linux.rootfsPropagation");
+    plan.child(at, Step::Propagate(host_propagation(cx)?));
+    let mounts = cx.spec.mounts().as_deref().unwrap_or_default();
+    let mut rest = mounts.iter().enumerate().peekable();
+    match rest.next_if(|(_, mount)| mount.destination() == Path::new("/")) {
+        Some((index, mount)) => root_mount(plan, mount, At::item("mounts", index))?,
+        None => {
+            let at = At::field("root.path");
+            let path = cstring(plan.rootfs.as_os_str().as_bytes(), at)?;
+            plan.child(at, Step::BindRoot(path));
+        }
+    }
+    for (index, mount) in rest {
+        one(cx, plan, mount, At::item("mounts", index))?;
+    }
+    if cx.namespaces.is_new(NsKind::Cgroup) && !has_unshared(plan) {
+        plan.child(OWN, Step::EnterCgroup);
+        plan.child(At::field("linux.namespaces"), Step::UnshareCgroup);
+    }
+    Ok(())
+}
+
+/// Shared only where the container is to share mounts with the host: otherwise nothing that is
+/// mounted from here on may reach it.
+fn host_propagation(cx: &Topic<'_>) -> Result<Propagation> {
+    match root_propagation(cx)? {
+        Some(Propagation::Shared) => Ok(Propagation::Shared),
+        Some(Propagation::Private) => Ok(Propagation::Private),
+        _ => Ok(Propagation::Slave),
+    }
+}
+
+/// `linux.rootfsPropagation`.
+pub(super) fn root_propagation(cx: &Topic<'_>) -> Result<Option<Propagation>> {
+    let Some(name) = cx.linux.rootfs_propagation().as_deref() else { return Ok(None) };
+    Ok(Some(match name {
+        "" => return Ok(None),
+        "shared" | "rshared" => Propagation::Shared,
+        "slave" | "rslave" => Propagation::Slave,
+        "private" | "rprivate" => Propagation::Private,
+        "unbindable" | "runbindable" => Propagation::Unbindable,
+        _ => {
+            let cause = format!("linux.rootfsPropagation: {name:?} is no propagation");
+            return Err(Error::user(cause));
+        }
+    }))
+}
+
+/// A first mount on `/` is the root file system.
+fn root_mount(plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()> {
+    let options = parsed(mount, at)?;
+    let path = cstring(plan.rootfs.as_os_str().as_bytes(), At::field("root.path"))?;
+    let made = made(mount, options, Target::Root(path), at)?;
+    plan.child(at, Step::Mount(made));
+    Ok(())
+}
+
+fn one(cx: &Topic<'_>, plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()> {
+    let destination = mount.destination();
+    if destination.as_os_str().is_empty() {
+        return Err(missing(&format!("{at}.destination")));
+    }
+    if destination == Path::new("/") {
+        let cause = format!("{at}: only the first mount can be on /");
+        return Err(Error::user(cause));
+    }
+    let options = parsed(mount, at)?;
+    let target = inside(destination, at)?;
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    if options.bind.is_none() && matches!(kind, "cgroup" | "cgroup2") {
+        return cgroup(cx, plan, &options, &target, at);
+    }
+    let mut made = made(mount, options, Target::Inside(target.clone()), at)?;
+    // What later steps put into it needs it writable until then.
+    let late = kind == "tmpfs" && made.attr.set & attr::RDONLY != 0;
+    if late {
+        made.attr.set &= !attr::RDONLY;
+    }
+    plan.child(at, Step::Mount(made));
+    if late {
+        plan.late.push((at, target));
+    }
+    Ok(())
+}
+
+fn parsed(mount: &SpecMount, at: At) -> Result<MountOptions<'_>> {
+    let list = mount.options().as_deref().unwrap_or_default();
+    let mut parsed =
+        options::parse(list).map_err(|cause| Error::user(cause).doing(format!("{at}.options")))?;
+    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
+        return Err(Error::user(format!("{at}: id-mapped mounts are not supported")));
+    }
+    if parsed.bind.is_none() && mount.typ().as_deref() == Some("bind") {
+        parsed.bind = Some(false);
+    }
+    Ok(parsed)
+}
+
+fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) -> Result<Mount> {
+    let source = mount.source().as_ref();
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    let origin = match options.bind {
+        Some(recursive) => {
+            let path = source.ok_or_else(|| missing(&format!("{at}.source")))?;
+            // Relative sources are relative to the bundle, where the runtime may not be.
+            if !path.is_absolute() {
+                return Err(Error::user(format!("{at}.source: must be absolute for a bind mount")));
+            }
+            Origin::Bind { path: cstring(path.as_os_str().as_bytes(), at)?, recursive }
+        }
+        None if kind.is_empty() => return Err(missing(&format!("{at}.type"))),
+        None => Origin::Fs {
+            kind: cstring(kind, at)?,
+            source: source.map(|s| cstring(s.as_os_str().as_bytes(), at)).transpose()?,
+            data: data(&options.data, at)?,
+            scratch: options.scratch,
+        },
+    };
+    let check =
+        check(mount, options.bind.is_some()).map_err(|error| error.doing(at.to_string()))?;
+    Ok(Mount {
+        origin,
+        target,
+        check,
+        attr: options.attr,
+        tree_attr: options.tree_attr,
+        propagation: options.propagation,
+    })
+}
+
+/// What of procfs may be covered, as runc has it.
+const COVERABLE: [&str; 11] = [
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/loadavg",
+    "proc/meminfo",
+    "proc/net/dev",
+    "proc/slabinfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/sys/crypto/fips_enabled",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/uptime",
+];
+
+fn check(mount: &SpecMount, bind: bool) -> Result<TargetCheck> {
+    let mut plain = PathBuf::new();
+    for component in mount.destination().components() {
+        match component {
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => drop(plain.pop()),
+            _ => {}
+        }
+    }
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    if !bind && matches!(kind, "proc" | "sysfs") {
+        return Ok(TargetCheck::Ordinary);
+    }
+    match plain.strip_prefix("proc") {
+        Err(_) => Ok(TargetCheck::OutsideProc),
+        Ok(below) if below.as_os_str().is_empty() && bind => Ok(TargetCheck::SourceIsProc),
+        Ok(_) if COVERABLE.iter().any(|path| plain == Path::new(path)) => {
+            Ok(TargetCheck::AllowedInProc)
+        }
+        Ok(_) => {
+            let destination = mount.destination().display();
+            let cause = format!("{destination:?} cannot be mounted because it is inside /proc");
+            Err(Error::user(cause))
+        }
+    }
+}
+
+/// fsconfig(2) takes values of up to 256 bytes, so the layers of an overlay go in one by one
+/// (`lowerdir+`, Linux 6.8) when together they are longer.
+fn data(options: &[(&str, Option<&str>)], at: At) -> Result<Vec<(CString, Option<CString>)>> {
+    let mut data = Vec::new();
+    for (key, value) in options {
+        match value {
+            Some(layers) if *key == "lowerdir" && layers.len() > 250 => {
+                for layer in split_layers(layers) {
+                    data.push((c"lowerdir+".to_owned(), Some(cstring(layer, at)?)));
+                }
+            }
+            _ => data.push((cstring(key, at)?, value.map(|v| cstring(v, at)).transpose()?)),
+        }
+    }
+    Ok(data)
+}
+
+/// Colons separate, backslashes escape.
+fn split_layers(layers: &str) -> Vec<String> {
+    let mut split = vec![String::new()];
+    let mut chars = layers.chars();
+    while let Some(c) = chars.next() {
+        match (c, split.last_mut()) {
+            (':', _) => split.push(String::new()),
+            ('\\', Some(last)) => last.extend(chars.next()),
+            (_, Some(last)) => last.push(c),
+            (_, None) => {}
+        }
+    }
+    split
+}
+
+fn has_unshared(plan: &Plan) -> bool {
+    plan.steps.iter().any(|planned| matches!(planned.step, Step::UnshareCgroup))
+}
+
+/// The container's own cgroups: one mount on v2, a tmpfs with one mount for each hierarchy on v1.
+fn cgroup(
+    cx: &Topic<'_>,
+    plan: &mut Plan,
+    options: &MountOptions<'_>,
+    target: &CString,
+    at: At,
+) -> Result<()> {
+    let own_view = cx.namespaces.is_new(NsKind::Cgroup);
+    if own_view && !has_unshared(plan) {
+        plan.child(OWN, Step::EnterCgroup);
+        plan.child(At::field("linux.namespaces"), Step::UnshareCgroup);
+    }
+    let Some(layout) = &cx.host.cgroups else { return Ok(()) };
+    if layout.mode == CgroupMode::V2 {
+        let mount = fs(c"cgroup2", target.clone(), options, Vec::new());
+        plan.child(at, Step::Mount(mount));
+        return Ok(());
+    }
+    let mut base =
+        fs(c"tmpfs", target.clone(), options, vec![(c"mode".into(), Some(c"755".into()))]);
+    base.attr.set &= !attr::RDONLY;
+    plan.child(at, Step::Mount(base));
+    let dirs = plan.cgroup.as_ref().map(|cgroup| cgroup.dirs.clone()).unwrap_or_default();
+    for dir in dirs.iter().filter(|dir| !dir.is_v2()) {
+        let Some(name) = dir.mount.file_name() else {
+            continue;
+        };
+        let path = [target.as_bytes(), b"/", name.as_bytes()].concat();
+        let path = cstring(path, at)?;
+        let mount = if own_view {
+            let keys = dir.controllers.iter();
+            let keys = keys.map(|c| controller_option(c, at)).collect::<Result<_>>()?;
+            fs(c"cgroup", path, options, keys)
+        } else {
+            bind(cstring(dir.path().as_os_str().as_bytes(), at)?, path, options)
+        };
+        plan.child(at, Step::Mount(mount));
+        for controller in dir.controllers.iter().filter(|c| name != c.as_str()) {
+            if !controller.contains('=') {
+                let place = Place { dir: target.clone(), name: cstring(controller, at)? };
+                plan.child(at, Step::Symlink { place, target: cstring(name.as_bytes(), at)? });
+            }
+        }
+    }
+    if options.attr.set & attr::RDONLY != 0 {
+        plan.late.push((at, target.clone()));
+    }
+    Ok(())
+}
+
+fn controller_option(controller: &str, at: At) -> Result<(CString, Option<CString>)> {
+    match controller.split_once('=') {
+        // A named hierarchy: `none,name=systemd`; the kernel finds the existing one by its name.
+        Some((key, value)) => Ok((cstring(key, at)?, Some(cstring(value, at)?))),
+        None => Ok((cstring(controller, at)?, None)),
+    }
+}
+
+fn fs(
+    kind: &std::ffi::CStr,
+    target: CString,
+    options: &MountOptions<'_>,
+    data: Vec<(CString, Option<CString>)>,
+) -> Mount {
+    let origin =
+        Origin::Fs { kind: kind.into(), source: Some(c"cgroup".into()), data, scratch: false };
+    plain(origin, target, options)
+}
+
+fn bind(path: CString, target: CString, options: &MountOptions<'_>) -> Mount {
+    plain(Origin::Bind { path, recursive: false }, target, options)
+}
+
+fn plain(origin: Origin, target: CString, options: &MountOptions<'_>) -> Mount {
+    Mount {
+        origin,
+        target: Target::Inside(target),
+        check: TargetCheck::OutsideProc,
+        attr: options.attr,
+        tree_attr: AttrChange::default(),
+        propagation: options.propagation.clone(),
+    }
+}
+
+/// The mounts that had to stay writable until everything was in them.
+pub(super) fn late(plan: &mut Plan) {
+    for (at, path) in std::mem::take(&mut plan.late) {
+        plan.child(at, Step::ReadOnly(path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers() {
+        assert_eq!(split_layers("/a:/b\\:c:/d\\\\"), ["/a", "/b:c", "/d\\"]);
+        let long = "x".repeat(300);
+        let data =
+            data(&[("lowerdir", Some(&format!("/{long}:/b"))), ("volatile", None)], At::default());
+        let keys: Vec<_> = data.unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [c"lowerdir+".to_owned(), c"lowerdir+".into(), c"volatile".into()]);
+    }
+}

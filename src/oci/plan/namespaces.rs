@@ -1,0 +1,167 @@
+//! `linux.namespaces`, `uidMappings` and `gidMappings`, host and domain name.
+
+use super::step::{At, Step, UtsField};
+use super::{OWN, Plan, Topic, cstring, missing};
+use crate::error::{Error, Result};
+use crate::sys::types::NsKind;
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// The namespaces a container gets; kinds that are not listed stay the host's.
+pub(super) struct Wanted {
+    entries: Vec<(NsKind, Option<PathBuf>)>,
+}
+
+impl Wanted {
+    /// Whether it gets a new one.
+    pub(super) fn is_new(&self, kind: NsKind) -> bool {
+        self.entries.iter().any(|(have, path)| *have == kind && path.is_none())
+    }
+
+    /// Whether it gets one that is not the host's.
+    pub(super) fn has(&self, kind: NsKind) -> bool {
+        self.entries.iter().any(|(have, _)| *have == kind)
+    }
+
+    /// Those not the host's.
+    pub(super) fn all(&self) -> Vec<NsKind> {
+        self.entries.iter().map(|(kind, _)| *kind).collect()
+    }
+
+    /// Those made by clone3. A cgroup namespace takes its root from the cgroup its maker is in, and
+    /// the child moves into its cgroup only after (v1) or at the end of (v2) the clone.
+    pub(super) fn cloned(&self) -> Vec<NsKind> {
+        NsKind::ALL.into_iter().filter(|k| *k != NsKind::Cgroup && self.is_new(*k)).collect()
+    }
+}
+
+/// Reads `linux.namespaces`.
+pub(super) fn wanted(linux: &Linux) -> Result<Wanted> {
+    let mut entries: Vec<(NsKind, Option<PathBuf>)> = Vec::new();
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let (kind, at) = (kind(namespace.typ()), At::item("linux.namespaces", index));
+        if entries.iter().any(|(have, _)| *have == kind) {
+            return Err(Error::user(format!("{at}: duplicated {} namespace", kind.proc_name())));
+        }
+        let path = namespace.path().clone().filter(|path| !path.as_os_str().is_empty());
+        if kind == NsKind::User && path.is_some() {
+            return Err(Error::user(format!("{at}: joining a user namespace is not supported")));
+        }
+        if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(Error::user(format!("{at}.path: must be absolute")));
+        }
+        entries.push((kind, path));
+    }
+    if !entries.iter().any(|(kind, _)| *kind == NsKind::Mount) {
+        let cause = "linux.namespaces: a container needs a mount namespace";
+        return Err(Error::user(cause).hint("add {\"type\": \"mount\"}"));
+    }
+    Ok(Wanted { entries })
+}
+
+/// The child's steps to be in all its namespaces.
+pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    if cx.namespaces.is_new(NsKind::User) {
+        plan.child(OWN, Step::BecomeRoot);
+    }
+    join(cx, plan)?;
+    plan.child(OWN, Step::Session);
+    if !cx.options.no_new_keyring {
+        let name = cstring(format!("_ses.{}", cx.options.id), OWN)?;
+        plan.child(OWN, Step::Keyring(name));
+    }
+    if cx.namespaces.is_new(NsKind::Network) {
+        plan.child(OWN, Step::Loopback);
+    }
+    uts_names(cx, plan)
+}
+
+/// A PID namespace is entered by being born in it, so the parent joins it for its children.
+pub(super) fn join_pid(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    if let Some((at, step)) = joined(cx, NsKind::Pid)? {
+        plan.parent(at, step);
+    }
+    Ok(())
+}
+
+/// Joins what is named by path; the mount namespace last, as it changes what paths mean.
+fn join(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let others = NsKind::ALL.into_iter().filter(|k| !matches!(k, NsKind::Pid | NsKind::Mount));
+    for kind in others.chain([NsKind::Mount]) {
+        if let Some((at, step)) = joined(cx, kind)? {
+            plan.child(at, step);
+        }
+    }
+    Ok(())
+}
+
+fn joined(cx: &Topic<'_>, kind: NsKind) -> Result<Option<(At, Step)>> {
+    for (index, (have, path)) in cx.namespaces.entries.iter().enumerate() {
+        if let Some(path) = path.as_ref().filter(|_| *have == kind) {
+            let at = At::item("linux.namespaces", index);
+            let path = cstring(path.as_os_str().as_bytes(), at)?;
+            return Ok(Some((at, Step::JoinNamespace(kind, path))));
+        }
+    }
+    Ok(None)
+}
+
+fn uts_names(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let names = [
+        (UtsField::Hostname, "hostname", cx.spec.hostname()),
+        (UtsField::Domainname, "domainname", cx.spec.domainname()),
+    ];
+    for (which, field, name) in names {
+        let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { continue };
+        if !cx.namespaces.has(NsKind::Uts) {
+            let cause = format!("unable to set {field} without a private UTS namespace");
+            return Err(Error::user(cause));
+        }
+        let at = At::field(field);
+        plan.child(at, Step::UtsName(which, cstring(name, at)?));
+    }
+    Ok(())
+}
+
+/// The maps of a new user namespace.
+pub(super) fn maps(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let (uids, gids) = (cx.linux.uid_mappings(), cx.linux.gid_mappings());
+    if !cx.namespaces.is_new(NsKind::User) {
+        let any = [uids, gids].into_iter().any(|map| map.as_ref().is_some_and(|m| !m.is_empty()));
+        let cause =
+            "user namespace mappings specified, but user namespace isn't enabled in the config";
+        return if any { Err(Error::user(cause)) } else { Ok(()) };
+    }
+    let uids = map(uids.as_deref(), "linux.uidMappings")?;
+    let gids = map(gids.as_deref(), "linux.gidMappings")?;
+    plan.parent(At::field("linux.uidMappings"), Step::IdMaps { uids, gids });
+    Ok(())
+}
+
+/// The kernel takes 340 extents of a map.
+const MAX_EXTENTS: usize = 340;
+
+fn map(entries: Option<&[LinuxIdMapping]>, field: &str) -> Result<String> {
+    let entries = entries.filter(|list| !list.is_empty()).ok_or_else(|| missing(field))?;
+    if entries.len() > MAX_EXTENTS {
+        return Err(Error::user(format!("{field}: more than {MAX_EXTENTS} entries")));
+    }
+    let line = |entry: &LinuxIdMapping| {
+        format!("{} {} {}\n", entry.container_id(), entry.host_id(), entry.size())
+    };
+    Ok(entries.iter().map(line).collect())
+}
+
+fn kind(kind: LinuxNamespaceType) -> NsKind {
+    match kind {
+        LinuxNamespaceType::User => NsKind::User,
+        LinuxNamespaceType::Mount => NsKind::Mount,
+        LinuxNamespaceType::Pid => NsKind::Pid,
+        LinuxNamespaceType::Network => NsKind::Network,
+        LinuxNamespaceType::Ipc => NsKind::Ipc,
+        LinuxNamespaceType::Uts => NsKind::Uts,
+        LinuxNamespaceType::Cgroup => NsKind::Cgroup,
+        LinuxNamespaceType::Time => NsKind::Time,
+    }
+}

@@ -1,0 +1,147 @@
+//! Mount options, with runc's names.
+
+use crate::sys::types::{AttrChange, Propagation, attr};
+
+/// The options of one mount, sorted out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct MountOptions<'a> {
+    /// `bind` or `rbind`; true for the latter.
+    pub bind: Option<bool>,
+    /// Attributes of the mount.
+    pub attr: AttrChange,
+    /// Attributes of the mount and those below.
+    pub tree_attr: AttrChange,
+    /// Propagation; true for the recursive kind.
+    pub propagation: Vec<(Propagation, bool)>,
+    /// `runp.upper=tmpfs`.
+    pub scratch: bool,
+    /// What is left: the file system's own, with their values.
+    pub data: Vec<(&'a str, Option<&'a str>)>,
+}
+
+/// What an option does to attributes.
+enum Effect {
+    Set(u64),
+    Clear(u64),
+    /// One of the access time modes, which exclude each other.
+    Atime(u64),
+}
+
+/// Sorts out the options; an error names the option and why it is refused.
+pub(super) fn parse(options: &[String]) -> Result<MountOptions<'_>, String> {
+    let mut parsed = MountOptions::default();
+    for option in options {
+        one(option, &mut parsed)?;
+    }
+    Ok(parsed)
+}
+
+fn one<'a>(option: &'a str, parsed: &mut MountOptions<'a>) -> Result<(), String> {
+    match option {
+        "bind" => parsed.bind = Some(parsed.bind.unwrap_or(false)),
+        "rbind" => parsed.bind = Some(true),
+        "runp.upper=tmpfs" => parsed.scratch = true,
+        // The kernel's defaults, or without meaning for a new mount.
+        "" | "defaults" | "async" | "loud" | "norelatime" | "nostrictatime" | "nomand" => {}
+        "sync" | "dirsync" | "silent" | "lazytime" | "nolazytime" | "mand" | "iversion"
+        | "noiversion" => parsed.data.push((option, None)),
+        "remount" | "tmpcopyup" | "idmap" | "ridmap" | "copy-symlink" => {
+            return Err(format!("{option} is not supported"));
+        }
+        _ => {
+            if let Some(propagation) = propagation(option) {
+                parsed.propagation.push(propagation);
+            } else if let Some(effect) = effect(option) {
+                effect.apply(&mut parsed.attr);
+            } else if let Some(effect) = option.strip_prefix('r').and_then(effect) {
+                effect.apply(&mut parsed.tree_attr);
+            } else {
+                parsed.data.push(match option.split_once('=') {
+                    Some((key, value)) => (key, Some(value)),
+                    None => (option, None),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn propagation(option: &str) -> Option<(Propagation, bool)> {
+    let kinds =
+        [Propagation::Private, Propagation::Shared, Propagation::Slave, Propagation::Unbindable];
+    kinds.into_iter().find_map(|kind| match option.strip_suffix(kind.name()) {
+        Some("") => Some((kind, false)),
+        Some("r") => Some((kind, true)),
+        _ => None,
+    })
+}
+
+fn effect(option: &str) -> Option<Effect> {
+    Some(match option {
+        "ro" => Effect::Set(attr::RDONLY),
+        "rw" => Effect::Clear(attr::RDONLY),
+        "nosuid" => Effect::Set(attr::NOSUID),
+        "suid" => Effect::Clear(attr::NOSUID),
+        "nodev" => Effect::Set(attr::NODEV),
+        "dev" => Effect::Clear(attr::NODEV),
+        "noexec" => Effect::Set(attr::NOEXEC),
+        "exec" => Effect::Clear(attr::NOEXEC),
+        "nosymfollow" => Effect::Set(attr::NOSYMFOLLOW),
+        "symfollow" => Effect::Clear(attr::NOSYMFOLLOW),
+        "nodiratime" => Effect::Set(attr::NODIRATIME),
+        "diratime" => Effect::Clear(attr::NODIRATIME),
+        "noatime" => Effect::Atime(attr::NOATIME),
+        "strictatime" => Effect::Atime(attr::STRICTATIME),
+        "relatime" | "atime" | "norelatime" | "nostrictatime" => Effect::Atime(0),
+        _ => return None,
+    })
+}
+
+impl Effect {
+    fn apply(self, change: &mut AttrChange) {
+        let (set, clear) = match self {
+            Self::Set(bits) => (bits, 0),
+            Self::Clear(bits) => (0, bits),
+            Self::Atime(mode) => (mode, attr::ATIME),
+        };
+        // The last option about a bit wins. Bits of the access time are always cleared as a whole.
+        change.set = (change.set & !clear) | set;
+        change.clear = (change.clear & !(set & !attr::ATIME)) | clear;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(options: &str) -> (u64, u64) {
+        let options: Vec<String> = options.split(',').map(String::from).collect();
+        let parsed = parse(&options).unwrap();
+        (parsed.attr.set, parsed.attr.clear)
+    }
+
+    #[test]
+    fn the_last_option_wins() {
+        assert_eq!(parsed("ro,rw"), (0, attr::RDONLY));
+        assert_eq!(parsed("rw,ro"), (attr::RDONLY, 0));
+        assert_eq!(parsed("noatime,strictatime"), (attr::STRICTATIME, attr::ATIME));
+        assert_eq!(parsed("nosuid,nodev"), (attr::NOSUID | attr::NODEV, 0));
+        assert_eq!(parsed("noatime,relatime"), (0, attr::ATIME));
+    }
+
+    #[test]
+    fn recursive_options_are_not_taken_for_plain_ones() {
+        let options = ["rbind", "rro", "rprivate", "private", "relatime", "size=1k", "rw"];
+        let options = options.map(String::from);
+        let parsed = parse(&options).unwrap();
+        assert_eq!(parsed.bind, Some(true));
+        assert_eq!(parsed.tree_attr, AttrChange { set: attr::RDONLY, clear: 0 });
+        assert_eq!(parsed.attr, AttrChange { set: 0, clear: attr::ATIME | attr::RDONLY });
+        assert_eq!(
+            parsed.propagation,
+            [(Propagation::Private, true), (Propagation::Private, false)]
+        );
+        assert_eq!(parsed.data, [("size", Some("1k"))]);
+        assert_eq!(parse(&["tmpcopyup".into()]).unwrap_err(), "tmpcopyup is not supported");
+    }
+}

@@ -1,0 +1,230 @@
+//! `process`: from the root file system to the program.
+
+use super::step::{At, Barrier, Limits, Program, Step, User};
+use super::{Mode, OWN, Plan, Topic, cstring, missing};
+use crate::error::{Error, Result};
+use crate::sys::types::CapSets;
+use oci_spec::runtime::{Capabilities, PosixRlimit, PosixRlimitType, Process};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let settings = Settings {
+        process: cx.process,
+        available: cx.host.capabilities,
+        preserve_fds: cx.options.preserve_fds,
+        limit_memory: plan.resources.as_ref().is_some_and(|r| r.memory().is_some()),
+        mode: Some(cx.options.mode),
+    };
+    steps(&settings, plan)
+}
+
+/// What the steps of a process depend on, for a container's first and for `exec`.
+pub(super) struct Settings<'a> {
+    /// As configured.
+    pub process: &'a Process,
+    /// Capabilities that can be had.
+    pub available: u64,
+    /// Descriptors after 2 that the program gets.
+    pub preserve_fds: u32,
+    /// Whether there is a limit of memory to apply.
+    pub limit_memory: bool,
+    /// `None` for `exec`.
+    pub mode: Option<Mode>,
+}
+
+/// A filter needs privilege to load unless no_new_privs is set. So either the privileges go first
+/// and the filter comes last, or the filter comes first and lets the changes of user pass.
+pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
+    let process = cx.process;
+    if plan.cgroup.is_some() && !plan.steps.iter().any(|p| matches!(p.step, Step::EnterCgroup)) {
+        plan.child(OWN, Step::EnterCgroup);
+    }
+    let no_new_privileges = process.no_new_privileges() == Some(true);
+    let filter_first = plan.filter.is_some() && !no_new_privileges;
+    chdir(process, plan)?;
+    plan.child(OWN, Step::CloseFds(3 + cx.preserve_fds));
+    let sets = capabilities(cx, plan);
+    plan.child(At::field("process.capabilities.bounding"), Step::Bounding(sets.bounding));
+    if no_new_privileges {
+        plan.child(At::field("process.noNewPrivileges"), Step::NoNewPrivileges);
+    }
+    if !filter_first {
+        become_user(process, sets, plan);
+    }
+    let program = program(process)?;
+    if cx.mode == Some(Mode::Create) {
+        plan.child(At::field("process.args"), Step::FindProgram(program.candidates.clone()));
+    }
+    plan.child(OWN, Step::Send(Barrier::Ready));
+    limits(cx, plan)?;
+    plan.child(OWN, Step::Await(Barrier::Go));
+    if cx.mode == Some(Mode::Create) {
+        plan.child(OWN, Step::AwaitStart);
+    }
+    if plan.filter.is_some() {
+        plan.child(At::field("linux.seccomp"), Step::Seccomp);
+    }
+    if filter_first {
+        become_user(process, sets, plan);
+    }
+    plan.child(At::field("process.args"), Step::Execve(program));
+    Ok(())
+}
+
+/// What the parent does while the child has nothing left but to start. Limits come this late so
+/// that making the container is not charged against them: 512 KiB of memory are enough to start.
+fn limits(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
+    plan.parent(OWN, Step::Await(Barrier::Ready));
+    if let Some(score) = cx.process.oom_score_adj() {
+        plan.parent(At::field("process.oomScoreAdj"), Step::OomScore(score));
+    }
+    for (index, limit) in cx.process.rlimits().iter().flatten().enumerate() {
+        plan.parent(At::item("process.rlimits", index), rlimit(limit));
+    }
+    if cx.limit_memory {
+        let at = At::field("linux.resources.memory");
+        plan.parent(at, Step::Limit(Limits::Memory));
+    }
+    plan.parent(OWN, Step::Send(Barrier::Go));
+    Ok(())
+}
+
+fn chdir(process: &Process, plan: &mut Plan) -> Result<()> {
+    let (cwd, at) = (process.cwd(), At::field("process.cwd"));
+    if cwd.as_os_str().is_empty() {
+        return Err(missing("process.cwd"));
+    }
+    if !cwd.is_absolute() {
+        return Err(Error::user(format!("{at}: {cwd:?} is no absolute path")));
+    }
+    plan.child(at, Step::Chdir(cstring(cwd.as_os_str().as_bytes(), at)?));
+    Ok(())
+}
+
+fn become_user(process: &Process, sets: CapSets, plan: &mut Plan) {
+    let user = process.user();
+    let user = User {
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+        umask: user.umask().unwrap_or(0o022),
+    };
+    plan.child(At::field("process.user"), Step::User(user));
+    plan.child(At::field("process.capabilities"), Step::Capabilities(sets));
+}
+
+/// The terminal, once `/dev/pts` is there.
+pub(super) fn console(cx: &Topic<'_>, plan: &mut Plan) {
+    terminal(cx.process, true, plan);
+}
+
+/// `bind` puts it on `/dev/console` too.
+pub(super) fn terminal(process: &Process, bind: bool, plan: &mut Plan) {
+    if process.terminal() != Some(true) {
+        return;
+    }
+    let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
+    let size = process.console_size().map(|size| (cells(size.height()), cells(size.width())));
+    let uid = process.user().uid();
+    plan.child(At::field("process.terminal"), Step::Console { size, bind, uid });
+}
+
+/// Masks of what can be had; the rest is named in a warning. Ambient capabilities are those that
+/// are also permitted and inheritable: the kernel refuses others, and runc's own default
+/// configuration lists some.
+fn capabilities(cx: &Settings<'_>, plan: &mut Plan) -> CapSets {
+    let Some(wanted) = cx.process.capabilities() else { return CapSets::default() };
+    let mut mask = |set: &Option<Capabilities>, name: &str| {
+        let mut bits = 0;
+        for capability in set.iter().flatten() {
+            let Ok(number) = format!("CAP_{capability}").parse::<caps::Capability>() else {
+                continue;
+            };
+            let bit = number.bitmask();
+            if cx.available & bit == 0 {
+                let field = format!("process.capabilities.{name}");
+                plan.warnings.push(format!("{field}: CAP_{capability} cannot be had, ignored"));
+            }
+            bits |= bit & cx.available;
+        }
+        bits
+    };
+    let mut sets = CapSets {
+        bounding: mask(wanted.bounding(), "bounding"),
+        effective: mask(wanted.effective(), "effective"),
+        permitted: mask(wanted.permitted(), "permitted"),
+        inheritable: mask(wanted.inheritable(), "inheritable"),
+        ambient: mask(wanted.ambient(), "ambient"),
+    };
+    sets.effective &= sets.permitted;
+    sets.ambient &= sets.permitted & sets.inheritable;
+    sets
+}
+
+fn program(process: &Process) -> Result<Program> {
+    let at = At::field("process.args");
+    let args = process.args().as_deref().unwrap_or_default();
+    let name = args.first().cloned().ok_or_else(|| missing("process.args"))?;
+    let env = process.env().as_deref().unwrap_or_default();
+    if let Some(bad) = env.iter().find(|variable| !variable.contains('=')) {
+        return Err(Error::user(format!("process.env: {bad:?} is not of the form NAME=value")));
+    }
+    let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
+    let all = |strings: &[String]| -> Result<Vec<CString>> {
+        strings.iter().map(|string| cstring(string, at)).collect()
+    };
+    let candidates = candidates(&name, path.unwrap_or_default());
+    Ok(Program {
+        home: !env.iter().any(|v| v.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
+        uid: process.user().uid(),
+        candidates: all(&candidates)?,
+        args: all(args)?,
+        env: all(env)?,
+        name,
+    })
+}
+
+/// As execvp(3), but an empty element of PATH is passed over: it would be the working directory.
+fn candidates(name: &str, path: &str) -> Vec<String> {
+    if name.contains('/') {
+        return vec![name.into()];
+    }
+    let dirs = path.split(':').filter(|dir| !dir.is_empty() && !name.is_empty());
+    dirs.map(|dir| format!("{}/{name}", dir.trim_end_matches('/'))).collect()
+}
+
+fn rlimit(limit: &PosixRlimit) -> Step {
+    let (name, resource) = match limit.typ() {
+        PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
+        PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+        PosixRlimitType::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
+        PosixRlimitType::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
+        PosixRlimitType::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
+        PosixRlimitType::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
+        PosixRlimitType::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
+        PosixRlimitType::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
+        PosixRlimitType::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
+        PosixRlimitType::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
+        PosixRlimitType::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+        PosixRlimitType::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
+        PosixRlimitType::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+        PosixRlimitType::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
+        PosixRlimitType::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
+        PosixRlimitType::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
+    };
+    Step::Rlimit { name, resource, soft: limit.soft(), hard: limit.hard() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_for_as_in_a_shell() {
+        assert_eq!(candidates("sh", "/usr/bin/::/bin"), ["/usr/bin/sh", "/bin/sh"]);
+        assert_eq!(candidates("./sh", "/bin"), ["./sh"]);
+        assert!(candidates("sh", "").is_empty());
+        assert!(candidates("", "/bin").is_empty());
+    }
+}

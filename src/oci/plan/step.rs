@@ -1,0 +1,413 @@
+//! The vocabulary of a launch: of plans, errors, traces, fault points and `runp explain`.
+
+use crate::sys::types::{AttrChange, CapSets, NsKind, Propagation};
+use std::ffi::{CStr, CString};
+
+/// Who does a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The runtime's own process.
+    Parent,
+    /// The container's first process, before it becomes the user's program.
+    Child,
+}
+
+/// The part of config.json that a step comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct At {
+    pub(super) field: &'static str,
+    pub(super) index: Option<u32>,
+}
+
+impl At {
+    /// A field by its path.
+    pub const fn field(field: &'static str) -> Self {
+        Self { field, index: None }
+    }
+
+    /// An element of an array.
+    pub const fn item(field: &'static str, index: usize) -> Self {
+        Self { field, index: Some(index as u32) }
+    }
+
+    /// Whether it names nothing: the step is our own.
+    pub const fn is_none(&self) -> bool {
+        self.field.is_empty()
+    }
+}
+
+/// A step, who does it and why.
+#[derive(Debug)]
+pub struct Planned {
+    /// Who does it.
+    pub side: Side,
+    /// Where config.json asks for it.
+    pub at: At,
+    /// What is done.
+    pub step: Step,
+}
+
+/// Where parent and child wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barrier {
+    /// To the child: the id maps are written, or it is in its cgroup, where it must be so early.
+    Mapped,
+    /// To the parent: the mounts are made, hooks may look at them.
+    Mounted,
+    /// To the child: the hooks have run.
+    HooksDone,
+    /// To the parent: nothing but the start is left.
+    Ready,
+    /// To the child: recorded, limited, go.
+    Go,
+}
+
+impl Barrier {
+    /// Its name in plans and traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::Mounted => "mounted",
+            Self::HooksDone => "hooks-done",
+            Self::Ready => "ready",
+            Self::Go => "go",
+        }
+    }
+}
+
+/// A point in a container's life at which hooks run while it is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookPoint {
+    /// Deprecated, as `createRuntime`.
+    Prestart,
+    /// In the runtime's namespaces.
+    CreateRuntime,
+    /// In the container's namespaces, before pivot_root.
+    CreateContainer,
+}
+
+impl HookPoint {
+    /// Its name in config.json.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+        }
+    }
+}
+
+/// Limits of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// Memory, once the container is made: making it is not to count.
+    Memory,
+    /// All others.
+    Others,
+}
+
+/// What a mount shows.
+#[derive(Debug)]
+pub enum Origin {
+    /// A new instance of a file system.
+    Fs {
+        /// Its type.
+        kind: CString,
+        /// Its `source`.
+        source: Option<CString>,
+        /// Its options, for fsconfig(2).
+        data: Vec<(CString, Option<CString>)>,
+        /// Overlay only: upper and work directory on a fresh tmpfs (`runp.upper=tmpfs`).
+        scratch: bool,
+    },
+    /// A file or directory of the host.
+    Bind {
+        /// Its path.
+        path: CString,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+}
+
+/// Where a mount goes.
+#[derive(Debug)]
+pub enum Target {
+    /// It becomes the container's root; attached meanwhile on this path of the host.
+    Root(CString),
+    /// A path inside the container's root.
+    Inside(CString),
+}
+
+/// What must hold of the place of a mount, checked by descriptor when it is made. Programs and the
+/// runtime itself trust procfs: whatever is mounted over it could lie about processes and labels
+/// (CVE-2019-16884, CVE-2019-19921).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetCheck {
+    /// It is not in a procfs.
+    OutsideProc,
+    /// One of the files of procfs that may be covered.
+    AllowedInProc,
+    /// It is a directory, and no symbolic link leads there.
+    Ordinary,
+    /// What is mounted is a procfs.
+    SourceIsProc,
+}
+
+/// One mount.
+#[derive(Debug)]
+pub struct Mount {
+    /// What it shows.
+    pub origin: Origin,
+    /// Where it goes.
+    pub target: Target,
+    /// What must hold of the place.
+    pub check: TargetCheck,
+    /// Attributes of the mount itself.
+    pub attr: AttrChange,
+    /// Attributes of it and all mounts below (`rro` and its kin).
+    pub tree_attr: AttrChange,
+    /// Propagation, in the order given; true for the recursive kind.
+    pub propagation: Vec<(Propagation, bool)>,
+}
+
+/// A file in a directory of the container, split when planned so that using it allocates nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The directory, relative to the root.
+    pub dir: CString,
+    /// The last name.
+    pub name: CString,
+}
+
+/// A device file.
+#[derive(Debug)]
+pub struct Device {
+    /// Where.
+    pub place: Place,
+    /// The host's own, bound where mknod(2) is not allowed (user namespaces).
+    pub host: CString,
+    /// Type and permission bits, `st_mode`.
+    pub mode: u32,
+    /// Major and minor number.
+    pub number: (u32, u32),
+    /// Owner and group, in the container.
+    pub owner: (u32, u32),
+}
+
+/// The user that the program runs as.
+#[derive(Debug)]
+pub struct User {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Additional groups; exactly these.
+    pub groups: Vec<u32>,
+    /// File mode creation mask.
+    pub umask: u32,
+}
+
+/// A name of the UTS namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UtsField {
+    /// The host's.
+    Hostname,
+    /// The NIS domain's.
+    Domainname,
+}
+
+/// What is executed.
+#[derive(Debug, Default)]
+pub struct Program {
+    /// As given: `args[0]`.
+    pub name: String,
+    /// The paths to try in turn; one, when the name holds a slash.
+    pub candidates: Vec<CString>,
+    /// All arguments.
+    pub args: Vec<CString>,
+    /// `NAME=value`.
+    pub env: Vec<CString>,
+    /// Whether `HOME` is to be added, as the container's `/etc/passwd` has it for `uid`.
+    pub home: bool,
+    /// The user it runs as.
+    pub uid: u32,
+}
+
+/// One thing to do, decided wholly; see [`crate::oci::launch`] for how.
+#[derive(Debug)]
+pub enum Step {
+    // The parent's.
+    /// Make the cgroup.
+    MakeCgroup,
+    /// Make the child, in these new namespaces.
+    Clone(Vec<NsKind>),
+    /// Write the user namespace's maps, as for `/proc/<pid>/{uid,gid}_map`.
+    IdMaps {
+        /// Users.
+        uids: String,
+        /// Groups.
+        gids: String,
+    },
+    /// Write the child's pid to state.json.
+    Record,
+    /// Apply limits to the cgroup.
+    Limit(Limits),
+    /// Run hooks.
+    Hooks(HookPoint),
+    /// Write `/proc/<pid>/oom_score_adj`.
+    OomScore(i32),
+    /// prlimit(2).
+    Rlimit {
+        /// `RLIMIT_*` as named in config.json.
+        name: &'static str,
+        /// Its number.
+        resource: u32,
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
+    },
+    // Both sides'.
+    /// Tell the other side.
+    Send(Barrier),
+    /// Wait for the other side.
+    Await(Barrier),
+    // The child's.
+    /// Join a namespace by path.
+    JoinNamespace(NsKind, CString),
+    /// Join a running container's namespaces.
+    JoinContainer(Vec<NsKind>),
+    /// Enter the cgroup, as far as the clone has not done it (v1).
+    EnterCgroup,
+    /// A new cgroup namespace, rooted at the cgroup the child is in by now.
+    UnshareCgroup,
+    /// User and group 0 of the new user namespace.
+    BecomeRoot,
+    /// setsid(2).
+    Session,
+    /// A session keyring of its own.
+    Keyring(CString),
+    /// Set the loopback interface up.
+    Loopback,
+    /// sethostname(2) or setdomainname(2).
+    UtsName(UtsField, CString),
+    /// Propagation of the whole tree below `/`.
+    Propagate(Propagation),
+    /// Copy the root file system's mounts onto themselves.
+    BindRoot(CString),
+    /// Mount something.
+    Mount(Mount),
+    /// Make a mount read-only that had to be writable until now.
+    ReadOnly(CString),
+    /// Make a device file.
+    Device(Device),
+    /// Make a symbolic link, unless something is there.
+    Symlink {
+        /// Where.
+        place: Place,
+        /// What it holds.
+        target: CString,
+    },
+    /// Open a terminal in the container's devpts, hand it over, make it stdio.
+    Console {
+        /// Rows and columns.
+        size: Option<(u16, u16)>,
+        /// Bind it on `/dev/console`.
+        bind: bool,
+        /// Who owns it.
+        uid: u32,
+    },
+    /// Write below `/proc/sys`.
+    Sysctl {
+        /// The key as a path relative to `/proc/sys`.
+        path: CString,
+        /// Its value.
+        value: CString,
+    },
+    /// Hide a file or directory.
+    Mask(CString),
+    /// Make a path read-only.
+    ReadonlyPath(CString),
+    /// Make the root file system `/`, with this propagation.
+    PivotRoot {
+        /// MS_MOVE and chroot instead, for a host that runs from its initramfs.
+        no_pivot: bool,
+        /// Of the new root.
+        propagation: Option<Propagation>,
+    },
+    /// Change the working directory.
+    Chdir(CString),
+    /// Drop the bounding set down to this.
+    Bounding(u64),
+    /// Change user, groups and umask.
+    User(User),
+    /// Set the other capability sets.
+    Capabilities(CapSets),
+    /// Set no_new_privs.
+    NoNewPrivileges,
+    /// Load the filter.
+    Seccomp,
+    /// See that one of these can be executed.
+    FindProgram(Vec<CString>),
+    /// Mark descriptors from here on close-on-exec.
+    CloseFds(u32),
+    /// Wait for `runp start`.
+    AwaitStart,
+    /// Become the user's program.
+    Execve(Program),
+}
+
+impl Step {
+    /// Its name in traces and fault points.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::MakeCgroup => "make-cgroup",
+            Self::Clone(_) => "clone",
+            Self::IdMaps { .. } => "id-maps",
+            Self::Record => "record",
+            Self::Limit(Limits::Memory) => "limit-memory",
+            Self::Limit(Limits::Others) => "limit",
+            Self::EnterCgroup => "enter-cgroup",
+            Self::Hooks(_) => "hooks",
+            Self::OomScore(_) => "oom-score",
+            Self::Rlimit { .. } => "rlimit",
+            Self::Send(_) => "send",
+            Self::Await(_) => "await",
+            Self::JoinNamespace(..) => "join-namespace",
+            Self::JoinContainer(_) => "join-container",
+            Self::UnshareCgroup => "unshare-cgroup",
+            Self::BecomeRoot => "become-root",
+            Self::Session => "session",
+            Self::Keyring(_) => "keyring",
+            Self::Loopback => "loopback",
+            Self::UtsName(UtsField::Hostname, _) => "hostname",
+            Self::UtsName(UtsField::Domainname, _) => "domainname",
+            Self::Propagate(_) => "propagate",
+            Self::BindRoot(_) => "bind-root",
+            Self::Mount(_) => "mount",
+            Self::ReadOnly(_) => "read-only",
+            Self::Device(_) => "device",
+            Self::Symlink { .. } => "symlink",
+            Self::Console { .. } => "console",
+            Self::Sysctl { .. } => "sysctl",
+            Self::Mask(_) => "mask",
+            Self::ReadonlyPath(_) => "readonly-path",
+            Self::PivotRoot { .. } => "pivot-root",
+            Self::Chdir(_) => "chdir",
+            Self::Bounding(_) => "bounding",
+            Self::User(_) => "user",
+            Self::Capabilities(_) => "capabilities",
+            Self::NoNewPrivileges => "no-new-privileges",
+            Self::Seccomp => "seccomp",
+            Self::FindProgram(_) => "find-program",
+            Self::CloseFds(_) => "close-fds",
+            Self::AwaitStart => "await-start",
+            Self::Execve(_) => "execve",
+        }
+    }
+}
+
+/// A C string as text.
+pub fn text(string: &CStr) -> std::borrow::Cow<'_, str> {
+    string.to_string_lossy()
+}
