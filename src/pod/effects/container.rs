@@ -98,8 +98,8 @@ impl Instance<'_> {
         let root = &self.place.config.paths.oci;
         let options =
             CreateOptions { root: root.clone(), id: self.id.clone(), ..Default::default() };
-        let created =
-            ops::create(&Bundle { dir, spec }, &options).map_err(at(StartStage::Start))?;
+        let created = ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options)
+            .map_err(at(StartStage::Start))?;
         ops::start(root, &self.id).map_err(at(StartStage::Start))?;
         Ok(created.pid)
     }

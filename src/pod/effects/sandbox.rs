@@ -97,7 +97,7 @@ fn start_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<(i32, Optio
     let preserve_fds = hold_output(place, reply)?;
     let options =
         CreateOptions { root: root.clone(), id: id.into(), preserve_fds, ..Default::default() };
-    let created = ops::create(&Bundle { dir, spec }, &options)?;
+    let created = ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options)?;
     let ip = connect(place, created.pid)?;
     ops::start(root, id)?;
     write_files(place, ip.as_deref())?;
