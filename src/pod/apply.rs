@@ -66,7 +66,7 @@ pub fn apply(config: &Config, mut pod: Pod, dry_run: bool) -> Result<(Applied, P
     let stored = match store_wanted(&locked, pod, config) {
         Ok(stored) => stored,
         Err(error) => {
-            locked.abandon();
+            locked.abandon()?;
             return Err(error);
         }
     };

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod conditions;
 pub mod effects;
 pub mod event;
+pub mod gc;
 pub mod life;
 pub mod logread;
 pub mod logs;
@@ -34,7 +35,7 @@ use crate::image;
 use crate::kube::Pod;
 use k8s_openapi::api::core::v1::Event;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Store;
 
@@ -51,6 +52,30 @@ pub struct Paths {
     pub oci: PathBuf,
     /// The root as given, `None` for the default.
     pub root: Option<PathBuf>,
+}
+
+impl Paths {
+    /// The default, `/var/lib/runp` and its kin.
+    pub fn system() -> Self {
+        Self {
+            lib: "/var/lib/runp".into(),
+            run: "/run/runp-pods".into(),
+            logs: "/var/log/runp/pods".into(),
+            oci: "/run/runp".into(),
+            root: None,
+        }
+    }
+
+    /// Everything below `root` (`--root`).
+    pub fn below(root: &Path) -> Self {
+        Self {
+            lib: root.join("lib"),
+            run: root.join("run"),
+            logs: root.join("logs"),
+            oci: root.join("runp"),
+            root: Some(root.to_owned()),
+        }
+    }
 }
 
 /// How pods reach the network.
@@ -177,8 +202,11 @@ impl Engine {
 
     /// The pods of a namespace, or all, sorted by namespace and name.
     pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
-        let pods = self.store().list(namespace)?;
+        let (pods, leftovers) = self.store().list_all(namespace)?;
         pods.iter().for_each(|pod| self.revive(pod));
+        for leftover in leftovers {
+            gc::sweep(&self.config.paths, &leftover)?;
+        }
         Ok(pods)
     }
 

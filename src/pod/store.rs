@@ -79,17 +79,22 @@ impl Store {
         let dir = self.pod_dir(namespace, name)?;
         loop {
             make_private_dir(&dir)?;
-            if let Some(locked) = lock_dir(&dir)? {
+            if let Some(locked) = lock_dir(&dir, FlockArg::LockExclusive)? {
                 return Ok(locked);
             }
         }
+    }
+
+    /// Locks a directory of the store that is there, if nobody else has it locked.
+    pub fn try_lock(dir: &Path) -> Option<Locked> {
+        lock_dir(dir, FlockArg::LockExclusiveNonblock).ok().flatten()
     }
 
     /// Locks an existing pod's directory; `NotFound` where there is none.
     pub fn lock_existing(&self, namespace: &str, name: &str) -> Result<Locked> {
         let dir = self.pod_dir(namespace, name)?;
         loop {
-            match lock_dir(&dir) {
+            match lock_dir(&dir, FlockArg::LockExclusive) {
                 Ok(Some(locked)) if locked.wanted()?.is_some() => return Ok(locked),
                 Ok(Some(_)) => return Err(not_found(name)),
                 Ok(None) => {}
@@ -106,31 +111,51 @@ impl Store {
 
     /// The pods of a namespace, or all, sorted by namespace and name.
     pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
-        let mut pods = Vec::new();
-        for (namespace, name) in self.names(namespace)? {
-            pods.extend(read_pod(&self.dir.join(namespace).join(name))?);
+        self.list_all(namespace).map(|(pods, _)| pods)
+    }
+
+    /// As [`Store::list`], and the directories there that hold no pod: of one being stored or
+    /// removed right now, or of a command that was killed while it did so.
+    pub fn list_all(&self, namespace: Option<&str>) -> Result<(Vec<Pod>, Vec<PathBuf>)> {
+        let (mut pods, mut others) = (Vec::new(), Vec::new());
+        for namespace in self.chosen(namespace)? {
+            let dir = self.dir.join(&namespace);
+            for entry in entries(&dir)? {
+                let path = dir.join(&entry);
+                let pod = if is_name(&entry) { read_pod(&path)? } else { None };
+                match pod {
+                    Some(pod) => pods.push(pod),
+                    None => others.push(path),
+                }
+            }
         }
-        Ok(pods)
+        Ok((pods, others))
     }
 
     /// Every namespace with a directory, sorted.
     pub fn namespaces(&self) -> Result<Vec<String>> {
-        entries(&self.dir)
+        let mut namespaces = entries(&self.dir)?;
+        namespaces.retain(|name| is_name(name));
+        Ok(namespaces)
     }
 
     /// Namespace and name of every pod directory, sorted.
     pub fn names(&self, namespace: Option<&str>) -> Result<Vec<(String, String)>> {
-        let namespaces = match namespace {
-            Some(namespace) if is_name(namespace) => vec![namespace.to_owned()],
-            Some(_) => Vec::new(),
-            None => self.namespaces()?,
-        };
         let mut all = Vec::new();
-        for namespace in namespaces {
-            let names = entries(&self.dir.join(&namespace))?;
-            all.extend(names.into_iter().map(|name| (namespace.clone(), name)));
+        for namespace in self.chosen(namespace)? {
+            let names =
+                entries(&self.dir.join(&namespace))?.into_iter().filter(|name| is_name(name));
+            all.extend(names.map(|name| (namespace.clone(), name)));
         }
         Ok(all)
+    }
+
+    fn chosen(&self, namespace: Option<&str>) -> Result<Vec<String>> {
+        match namespace {
+            Some(namespace) if is_name(namespace) => Ok(vec![namespace.to_owned()]),
+            Some(_) => Ok(Vec::new()),
+            None => self.namespaces(),
+        }
     }
 
     /// The monitor's record of the pod `uid`, if it wrote one.
@@ -149,26 +174,20 @@ impl Store {
         Ok(read_json(&path)?.unwrap_or_default())
     }
 
-    /// Takes the pod `uid` out of the store, volumes included; its directory's contents go in the
-    /// second step, which `gc` repeats should it be cut short.
-    pub fn remove(&self, namespace: &str, name: &str, uid: &str) -> Result<()> {
+    /// Takes the pod `uid` out of the store in one step. Its directory is a tombstone from then on,
+    /// for [`bury`], or `gc` should it not come to that.
+    pub fn remove(&self, namespace: &str, name: &str, uid: &str) -> Result<PathBuf> {
         let dir = self.pod_dir(namespace, name)?;
-        let gone = self.dir.join(namespace).join(format!(".{uid}"));
+        let tombstone = self.dir.join(namespace).join(format!(".{uid}"));
         match self.lock_existing(namespace, name) {
             Ok(locked) if locked.uid_is(uid)? => {
-                std::fs::rename(&dir, &gone).doing(|| format!("remove {}", dir.display()))?;
+                std::fs::rename(&dir, &tombstone).doing(|| format!("remove {}", dir.display()))?;
             }
             Ok(_) => {}
             Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => return Err(error),
         }
-        remove_tree(&gone)?;
-        // Another pod may live there; then the namespace stays.
-        match std::fs::remove_dir(self.dir.join(namespace)) {
-            Ok(()) => Ok(()),
-            Err(error) if is_in_use(&error) => Ok(()),
-            Err(error) => Err(error).doing(|| format!("remove the emptied namespace {namespace}")),
-        }
+        Ok(tombstone)
     }
 }
 
@@ -191,17 +210,28 @@ impl Locked {
         write_json(&self.dir.join("pod.json"), pod)
     }
 
-    /// Undoes the making of a directory for a pod that did not get stored.
-    pub fn abandon(self) {
-        // Only an empty directory goes; one that holds a pod stays.
-        let namespace = self.dir.parent().map(Path::to_owned);
-        if std::fs::remove_dir(&self.dir).is_ok() {
-            namespace.map(std::fs::remove_dir);
+    /// Removes the directory of a pod that did not get stored; one that holds a pod stays.
+    pub fn abandon(self) -> Result<()> {
+        if self.wanted()?.is_some() {
+            return Ok(());
         }
+        bury(&self.dir)
     }
 
     fn uid_is(&self, uid: &str) -> Result<bool> {
         Ok(self.wanted()?.and_then(|pod| pod.metadata.uid).as_deref() == Some(uid))
+    }
+}
+
+/// Removes a tombstone, and its namespace if nothing else is there.
+pub fn bury(tombstone: &Path) -> Result<()> {
+    remove_tree(tombstone)?;
+    let Some(namespace) = tombstone.parent() else { return Ok(()) };
+    match std::fs::remove_dir(namespace) {
+        Err(error) if !is_in_use(&error) => {
+            Err(error).doing(|| format!("remove the emptied {}", namespace.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -261,7 +291,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= 253 && first.is_some_and(|c| c.is_ascii_alphanumeric()) && name.bytes().all(safe)
 }
 
-/// The entries of a directory that are names, sorted; none if it is missing.
+/// The entries of a directory, sorted; none if it is missing.
 fn entries(dir: &Path) -> Result<Vec<String>> {
     let read = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -270,17 +300,17 @@ fn entries(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in read {
         let entry = entry.doing(|| format!("list {}", dir.display()))?;
-        names.extend(entry.file_name().into_string().ok().filter(|name| is_name(name)));
+        names.extend(entry.file_name().into_string().ok());
     }
     names.sort_unstable();
     Ok(names)
 }
 
 /// `None` when the directory was removed while its lock was waited for.
-fn lock_dir(dir: &Path) -> Result<Option<Locked>> {
+fn lock_dir(dir: &Path, how: FlockArg) -> Result<Option<Locked>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let file = fs::open(dir, flags, 0).doing(|| format!("open {}", dir.display()))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusive)
+    let lock = Flock::lock(file, how)
         .map_err(|(_, errno)| errno)
         .doing(|| format!("lock {}", dir.display()))?;
     let held = lock.metadata().doing(|| format!("look at {}", dir.display()))?;
@@ -342,9 +372,11 @@ mod tests {
         let got = store.get("default", "a").unwrap();
         assert_eq!(got.metadata.resource_version, Some(version.to_string()));
         assert_eq!(got.status.unwrap().phase.as_deref(), Some("Running"));
-        store.remove("default", "a", "2").unwrap();
+        assert!(!store.remove("default", "a", "2").unwrap().exists());
         assert_eq!(store.list(Some("default")).unwrap().len(), 1, "another uid is another pod");
-        store.remove("default", "a", "1").unwrap();
+        let tombstone = store.remove("default", "a", "1").unwrap();
+        assert_eq!(store.list_all(None).unwrap(), (vec![], vec![tombstone.clone()]));
+        bury(&tombstone).unwrap();
         assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);
     }
 
@@ -365,6 +397,6 @@ mod tests {
         std::os::unix::fs::symlink("/etc/hostname", locked.dir().join("pod.json")).unwrap();
         let error = store.get("default", "a").unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ELOOP), "{error}");
-        locked.abandon();
+        locked.abandon().unwrap_err();
     }
 }

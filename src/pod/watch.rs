@@ -136,7 +136,7 @@ mod tests {
             seen.extend(kinds(&[change]));
             match seen.len() {
                 1 => store.lock("other", "b")?.put_wanted(&mut pod("b", "2", "0"))?,
-                2 => store.remove("default", "a", "1")?,
+                2 => drop(store.remove("default", "a", "1")?),
                 _ => return Ok(false),
             }
             Ok(true)

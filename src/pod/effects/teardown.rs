@@ -5,7 +5,7 @@ use super::{Place, sandbox};
 use crate::error::{Context, Error, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::ops;
-use crate::pod::store::{Store, remove_tree};
+use crate::pod::store::{Store, bury, remove_tree};
 use crate::pod::{translate, volumes};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -39,8 +39,10 @@ pub fn clean_up(place: &Place) -> Result<()> {
     let meta = &place.pod.metadata;
     let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
     let store = Store::new(&place.config.paths.lib);
-    store.remove(namespace.unwrap_or_default(), name.unwrap_or_default(), &place.uid)?;
+    let tombstone =
+        store.remove(namespace.unwrap_or_default(), name.unwrap_or_default(), &place.uid)?;
     remove_tree(&place.run)?;
+    bury(&tombstone)?;
     for dir in [Some(place.config.paths.logs.as_path()), place.run.parent()].into_iter().flatten() {
         remove_if_empty(dir)?;
     }

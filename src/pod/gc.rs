@@ -1,0 +1,54 @@
+//! What a command or a monitor that was killed has left in the store: a pod half stored, or one
+//! half removed. Everything else of a pod has its record, by which its next monitor removes it.
+
+use super::Paths;
+use super::apply::lock_path;
+use super::store::{Store, bury, remove_tree};
+use crate::error::Result;
+use crate::sys::fs;
+use std::path::Path;
+
+/// Removes `leftover`, a directory of the store without a pod, unless somebody is at work on it.
+pub fn sweep(paths: &Paths, leftover: &Path) -> Result<()> {
+    let name = leftover.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(uid) = name.strip_prefix('.') else {
+        // Half stored: whoever is storing holds its lock.
+        return Store::try_lock(leftover).map_or(Ok(()), |locked| locked.abandon());
+    };
+    let lock = lock_path(paths, uid);
+    if lock.exists() && fs::try_lock(&lock).is_err() {
+        return Ok(());
+    }
+    remove_tree(&paths.run.join(uid))?;
+    bury(leftover)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_works_on_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let store = Store::new(&paths.lib);
+        let half = store.lock("default", "half").unwrap();
+        std::fs::write(half.dir().join("settings.json"), "{}").unwrap();
+        let leftover = half.dir().to_owned();
+        sweep(&paths, &leftover).unwrap();
+        assert!(leftover.exists(), "locked");
+        drop(half);
+        let tombstone = store.dir.join("default/.uid");
+        std::fs::create_dir_all(tombstone.join("volumes")).unwrap();
+        std::fs::create_dir_all(paths.run.join("uid")).unwrap();
+        let lock = fs::lock(&lock_path(&paths, "uid")).unwrap();
+        sweep(&paths, &tombstone).unwrap();
+        assert!(tombstone.exists(), "its monitor lives");
+        drop(lock);
+        for leftover in store.list_all(None).unwrap().1 {
+            sweep(&paths, &leftover).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(&paths.run).unwrap().count(), 0);
+    }
+}
