@@ -7,6 +7,7 @@ use crate::oci::ops;
 use crate::sys::fs;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
 use std::ffi::OsString;
+use std::path::Path;
 use std::str::FromStr;
 
 /// The exit status of an exec that did not start its process; its own cannot be told from 1.
@@ -42,17 +43,31 @@ fn process(flags: &flags::Exec, call: &Call, id: &str) -> Result<Process> {
         return Err(Error::user("exec --cgroup: this option does not exist yet"));
     }
     if let Some(path) = &flags.process {
-        let bytes = fs::read_limited(path, MAX_PROCESS)
-            .doing(|| format!("read {} (--process)", path.display()))?;
-        return serde_json::from_slice(&bytes).map_err(|error| {
-            Error::user(error.to_string()).doing(format!("read {}", path.display()))
-        });
+        return from_file(path, || ops::process(&call.root, id));
     }
     let Some((_, command)) = flags.arguments.split_first().filter(|(_, rest)| !rest.is_empty())
     else {
         return Err(Error::user("exec args cannot be empty"));
     };
     adapt(ops::process(&call.root, id)?, flags, command)
+}
+
+/// A process.json; what it says nothing about is as in the container.
+fn from_file(path: &Path, own: impl FnOnce() -> Result<Process>) -> Result<Process> {
+    let reading = || format!("read {} (--process)", path.display());
+    let bytes = fs::read_limited(path, MAX_PROCESS).doing(reading)?;
+    let mut process: Process = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::user(error.to_string()).doing(reading()))?;
+    if process.capabilities().is_none() || process.rlimits().is_none() {
+        let own = own()?;
+        if process.capabilities().is_none() {
+            process.set_capabilities(own.capabilities().clone());
+        }
+        if process.rlimits().is_none() {
+            process.set_rlimits(own.rlimits().clone());
+        }
+    }
+    Ok(process)
 }
 
 /// The container's process with what the flags replace or add.

@@ -1,0 +1,29 @@
+//! Real containers, as root. Each case has a bundle, a state root and a cgroup of its own, and at
+//! its end asserts that no process, mount, cgroup or file is left.
+
+mod common;
+
+#[path = "runtime/bad_input.rs"]
+mod bad_input;
+#[path = "runtime/cgroups.rs"]
+mod cgroups;
+#[path = "runtime/console.rs"]
+mod console;
+#[path = "runtime/devices.rs"]
+mod devices;
+#[path = "runtime/exec.rs"]
+mod exec;
+#[path = "runtime/hooks.rs"]
+mod hooks;
+#[path = "runtime/lifecycle.rs"]
+mod lifecycle;
+#[path = "runtime/mounts.rs"]
+mod mounts;
+#[path = "runtime/namespaces.rs"]
+mod namespaces;
+#[path = "runtime/process.rs"]
+mod process;
+#[path = "runtime/rootfs_escape.rs"]
+mod rootfs_escape;
+#[path = "runtime/seccomp.rs"]
+mod seccomp;

@@ -1,0 +1,117 @@
+//! Hooks: when they run, what they are told, what their failure does.
+
+use super::common::Case;
+use serde_json::{Value, json};
+use std::fs;
+
+const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// A hook that adds its name and the state it was given to the case's log. startContainer's runs
+/// inside, where only what is bound in can be reached.
+fn hook(case: &Case, name: &str) -> Value {
+    let log = if name == "startContainer" { "/log".into() } else { case.path("log") };
+    let script = format!("read -r state; echo {name} $0 $A \"$state\" >> {}", log.display());
+    json!({"path": "/bin/sh", "args": ["sh", "-c", script, "arg0"], "env": ["A=env", "PATH=/bin"]})
+}
+
+fn with_hooks(name: &str) -> Option<Case> {
+    let mut case = Case::script(name, "true")?;
+    fs::write(case.path("log"), "").unwrap();
+    let log = case.path("log");
+    case.mount(json!({"destination": "/log", "type": "bind", "source": log, "options": ["bind"]}));
+    case.config["annotations"] = json!({"key": "value"});
+    for kind in KINDS {
+        case.config["hooks"][kind] = json!([hook(&case, kind)]);
+    }
+    Some(case)
+}
+
+fn log(case: &Case) -> Vec<(String, Value)> {
+    let text = fs::read_to_string(case.path("log")).unwrap();
+    let line = |line: &str| {
+        let mut words = line.splitn(4, ' ');
+        let name = words.next().unwrap().to_owned();
+        assert_eq!((words.next(), words.next()), (Some("arg0"), Some("env")), "{line}");
+        (name, serde_json::from_str(words.next().unwrap()).unwrap())
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn each_runs_at_its_time_and_is_told_the_state() {
+    let Some(case) = with_hooks("hooks") else { return };
+    let names = |case: &Case| log(case).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let pid = case.create();
+    assert_eq!(names(&case), KINDS[..3]);
+    case.start();
+    assert_eq!(names(&case), KINDS[..5]);
+    super::common::has_exited(pid);
+    case.runp(&["delete", &case.id]).ok();
+    assert_eq!(names(&case), KINDS);
+    for (name, state) in log(&case) {
+        assert_eq!(state["id"], json!(case.id), "{name}");
+        assert_eq!(state["bundle"], json!(case.path("bundle")), "{name}");
+        assert_eq!(state["annotations"]["key"], "value", "{name}");
+        assert_eq!(state["ociVersion"], case.config["ociVersion"], "{name}");
+        let status = match name.as_str() {
+            "prestart" | "createRuntime" | "createContainer" => "creating",
+            "startContainer" => "created",
+            "poststart" => "running",
+            _ => "stopped",
+        };
+        assert_eq!(state["status"], status, "{name}");
+        if matches!(name.as_str(), "prestart" | "createRuntime" | "poststart") {
+            assert_eq!(state["pid"], json!(pid), "{name}");
+        }
+    }
+}
+
+#[test]
+fn several_run_in_their_order() {
+    let Some(mut case) = with_hooks("hook-order") else { return };
+    let first = hook(&case, "first");
+    let second = hook(&case, "second");
+    case.config["hooks"] = json!({"createRuntime": [first, second]});
+    case.run().ok();
+    let names: Vec<String> = log(&case).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["first", "second"]);
+}
+
+#[test]
+fn a_failure_before_the_start_undoes_everything() {
+    for kind in &KINDS[..4] {
+        let Some(mut case) = with_hooks("hook-fails") else { return };
+        case.config["hooks"][kind] = json!([{"path": "/bin/sh",
+            "args": ["sh", "-c", "echo what went wrong >&2; exit 3"]}]);
+        let done = case.run();
+        assert_eq!(done.status, 1, "{kind}: {done:?}");
+        assert!(done.err.contains(kind) && done.err.contains('3'), "{kind}: {done:?}");
+        case.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_failing_poststop_hook_stops_nothing() {
+    let Some(mut case) = with_hooks("hook-last") else { return };
+    let last = hook(&case, "poststop");
+    case.config["hooks"] = json!({"poststop": [{"path": "/not/there"}, last]});
+    let pid = case.create();
+    case.start();
+    super::common::has_exited(pid);
+    let done = case.runp(&["delete", "--force", &case.id]);
+    assert!(done.err.contains("poststop"), "{done:?}");
+    assert_eq!(log(&case).len(), 1, "the next one runs all the same");
+    case.assert_nothing_left();
+}
+
+#[test]
+fn a_hook_has_a_deadline() {
+    let Some(mut case) = with_hooks("hook-slow") else { return };
+    case.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh",
+        "args": ["sh", "-c", "sleep 1000"], "timeout": 1}]});
+    let done = case.run();
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.err.contains("createRuntime") && done.err.contains("1 s"), "{done:?}");
+    case.assert_nothing_left();
+}
