@@ -1,7 +1,9 @@
 //! One instance of a container: image, user, bundle, process; and its removal.
 
-use super::{Place, image, sandbox};
+use super::image::{Found, find};
+use super::{Place, sandbox};
 use crate::error::{Context, Error, Result};
+use crate::image;
 use crate::oci::bundle::Bundle;
 use crate::oci::ops::{self, CreateOptions};
 use crate::pod::event::{Event, StartStage};
@@ -27,7 +29,7 @@ pub fn start(
     reply: &mut Reply,
 ) -> Result<()> {
     let container = place.container(name)?;
-    let found = match image::find(&place.config.paths, container) {
+    let found = match find(&place.config.paths, container) {
         Ok(found) => found,
         Err((fault, message)) => {
             let container = name.to_owned();
@@ -38,7 +40,8 @@ pub fn start(
         container: name.to_owned(),
         image: found.name.clone(),
         image_id: found.id.clone(),
-        stop_signal: image::stop_signal(&found.config),
+        // One that nobody knows is as good as none.
+        stop_signal: image::config::stop_signal(&found.image.config).unwrap_or(0),
     })?;
     let instance = Instance {
         place,
@@ -74,13 +77,16 @@ fn overlay(place: &Place, id: &str) -> PathBuf {
     place.dir.join("overlay").join(id)
 }
 
+/// A larger file is no user database that anybody wrote (CVE-2024-9676).
+const MAX_USERS: u64 = 4 << 20;
+
 struct Instance<'a> {
     place: &'a Place,
     state: &'a PodState,
     container: &'a Container,
     id: String,
     attempt: u32,
-    found: image::Found,
+    found: Found,
 }
 
 impl Instance<'_> {
@@ -105,22 +111,22 @@ impl Instance<'_> {
     }
 
     fn user(&self) -> Result<Credentials> {
-        let layers = &self.found.layers;
-        let passwd = image::users(layers, "etc/passwd")?;
-        let group = image::users(layers, "etc/group")?;
-        let config = self.found.config.config().as_ref();
-        let wanted = config.and_then(|config| config.user().clone()).unwrap_or_default();
+        let image = &self.found.image;
+        let file = |path: &str| {
+            let content = image::rootfs::read(image, Path::new(path), MAX_USERS)?;
+            Ok::<_, Error>(content.map(|content| String::from_utf8_lossy(&content).into_owned()))
+        };
+        let (passwd, group) = (file("etc/passwd")?, file("etc/group")?);
+        let wanted = image::config::user(&image.config);
         let (pod, container) = (&self.place.pod, self.container);
-        translate::user(pod, container, &wanted, passwd.as_deref(), group.as_deref())
+        translate::user(pod, container, wanted, passwd.as_deref(), group.as_deref())
     }
 
     fn make_places(&self, dir: &Path) -> Result<()> {
         let overlay = overlay(self.place, &self.id);
-        for dir in [dir.join("rootfs"), overlay.join("upper"), overlay.join("work")] {
-            make_private_dir(&dir)?;
-        }
-        // The upper layer's root is the container's `/`, which all of its users pass through.
-        set_mode(&overlay.join("upper"), 0o755)?;
+        make_private_dir(&dir.join("rootfs"))?;
+        make_private_dir(&overlay)?;
+        image::rootfs::prepare(&self.found.image, &overlay)?;
         let log = self.place.termination_log(&self.id);
         log.parent().map_or(Ok(()), make_private_dir)?;
         let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW;
@@ -142,8 +148,8 @@ impl Instance<'_> {
             container: self.container,
             id: &self.id,
             attempt: self.attempt,
-            image: &self.found.config,
-            layers: &self.found.layers,
+            image: &self.found.image.config,
+            layers: &self.found.image.layers,
             user,
             sandbox: &Sandbox { id: &self.state.sandbox.id, pid: self.state.sandbox.pid },
             places: &Places {
