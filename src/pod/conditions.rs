@@ -1,8 +1,9 @@
 //! The pod's status as the API shows it: phase, conditions, container statuses.
 
+use super::probes;
 use super::state::{Condition, ContainerState, Exit, Phase, PodState, SandboxStep, Step};
-use super::{probes, qos};
 use crate::kube::Pod;
+use crate::kube::resources::qos;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -33,7 +34,7 @@ pub fn status(pod: &Pod, state: &PodState, node: &Node) -> api::PodStatus {
         pod_ips: ip.clone().map(|ip| vec![api::PodIP { ip }]),
         pod_ip: ip,
         observed_generation: pod.metadata.generation,
-        qos_class: Some(qos::class(pod).into()),
+        qos_class: Some(qos(pod).to_string()),
         start_time: state.started.map(Time),
         ..Default::default()
     }

@@ -16,7 +16,6 @@ pub mod prober;
 pub mod probes;
 pub mod processes;
 pub mod publish;
-pub mod qos;
 pub mod recorder;
 pub mod restart;
 pub mod sandbox;

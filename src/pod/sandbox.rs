@@ -1,14 +1,70 @@
-//! The sandbox's bundle: pause, which holds the pod's namespaces.
+//! The sandbox's bundle: pause, which holds the pod's namespaces and its host name.
 
+use super::translate::{
+    OCI_VERSION, from_json, hostname, is_on_host_network, pod_cgroup, shares_processes,
+};
 use crate::error::Result;
 use crate::kube::Pod;
+use crate::kube::resources::SANDBOX_OOM_SCORE_ADJ;
 use oci_spec::runtime::Spec;
+use serde_json::json;
 use std::path::Path;
 
 /// The program of the sandbox; stands as `/pause` in its bundle's root file system.
 pub const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 
-/// config.json of the sandbox `id`. `rootfs` is a directory that holds [`PAUSE`] as `pause`.
+/// config.json of the sandbox `id`. `rootfs` is a directory that holds [`PAUSE`] as `pause`; its
+/// owner may share it between pods, nothing is written to it.
+///
+/// Pause needs nothing: no capability, no device, no environment (each byte of which costs every
+/// pod a page), no mount but a `/proc` where other processes live in its pid namespace.
 pub fn spec(pod: &Pod, id: &str, rootfs: &Path) -> Result<Spec> {
-    todo!("poddecide: {pod:?} {id} {rootfs:?}")
+    let mut namespaces = vec![json!({"type": "mount"}), json!({"type": "ipc"})];
+    let mut mounts = Vec::new();
+    if !is_on_host_network(pod) {
+        namespaces.push(json!({"type": "uts"}));
+        namespaces.push(json!({"type": "network"}));
+    }
+    namespaces.push(json!({"type": "pid"}));
+    if shares_processes(pod) {
+        let options = ["nosuid", "noexec", "nodev"];
+        mounts.push(json!({
+            "destination": "/proc", "type": "proc", "source": "proc", "options": options,
+        }));
+    }
+    let hostname = (!is_on_host_network(pod)).then(|| hostname(pod));
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    from_json(json!({
+        "ociVersion": OCI_VERSION,
+        "process": {
+            "user": {"uid": 65535, "gid": 65535},
+            "args": ["/pause"],
+            "env": [],
+            "cwd": "/",
+            "capabilities": {},
+            "noNewPrivileges": true,
+            "oomScoreAdj": SANDBOX_OOM_SCORE_ADJ,
+        },
+        "root": {"path": rootfs, "readonly": true},
+        "hostname": hostname,
+        "mounts": mounts,
+        "annotations": {
+            "io.kubernetes.cri.container-type": "sandbox",
+            "io.kubernetes.cri.sandbox-id": id,
+            "io.kubernetes.cri.sandbox-name": text(&pod.metadata.name),
+            "io.kubernetes.cri.sandbox-namespace": text(&pod.metadata.namespace),
+            "io.kubernetes.cri.sandbox-uid": text(&pod.metadata.uid),
+            "io.kubernetes.pod.name": text(&pod.metadata.name),
+            "io.kubernetes.pod.namespace": text(&pod.metadata.namespace),
+            "io.kubernetes.pod.uid": text(&pod.metadata.uid),
+        },
+        "linux": {
+            "namespaces": namespaces,
+            "cgroupsPath": pod_cgroup(pod).join(id),
+            "resources": {
+                "cpu": {"shares": 2},
+                "devices": [{"allow": false, "access": "rwm"}],
+            },
+        },
+    }))
 }

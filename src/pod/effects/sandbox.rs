@@ -84,7 +84,7 @@ pub fn node_memory() -> u64 {
 fn prepare_cgroup(place: &Place) -> Result<()> {
     let cgroup = teardown::pod_cgroup(place)?;
     cgroup.make(true)?;
-    cgroup.set(&translate::pod_resources(&place.pod))
+    cgroup.set(&translate::pod_resources(&place.pod)?)
 }
 
 fn start_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<(i32, Option<String>)> {

@@ -1,0 +1,236 @@
+//! A container of a pod as an OCI bundle's config.json, as containerd and the kubelet would write
+//! it. Pure: users are looked up in text the caller read, paths are made by the caller.
+
+mod mounts;
+mod process;
+mod security;
+mod user;
+
+pub use user::user;
+
+use crate::error::{Error, Kind, Result};
+use crate::kube::Pod;
+use crate::kube::resources::{self, Limits, Qos};
+use k8s_openapi::api::core::v1::Container;
+use oci_spec::image::ImageConfiguration;
+use oci_spec::runtime::{LinuxDevice, LinuxResources, Spec};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The runtime specification that the bundles follow.
+pub(super) const OCI_VERSION: &str = "1.3.0";
+
+/// All that a config.json is made of.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// One of its containers.
+    pub container: &'a Container,
+    /// `state::container_id`.
+    pub id: &'a str,
+    /// Counts the restarts.
+    pub attempt: u32,
+    /// The image's configuration.
+    pub image: &'a ImageConfiguration,
+    /// The image's layers, lowest first; `/` alone for the image `host`.
+    pub layers: &'a [PathBuf],
+    /// Who the process is ([`user`]).
+    pub user: &'a Credentials,
+    /// The sandbox.
+    pub sandbox: &'a Sandbox<'a>,
+    /// Where the container's files are.
+    pub places: &'a Places<'a>,
+    /// Bytes of memory of the node, for the OOM score.
+    pub node_memory: u64,
+    /// Every device of the host, for a privileged container.
+    pub host_devices: &'a [LinuxDevice],
+}
+
+/// What a container needs of its sandbox.
+#[derive(Clone, Debug)]
+pub struct Sandbox<'a> {
+    /// Its OCI id.
+    pub id: &'a str,
+    /// The pause process: its namespaces are joined by `/proc/<pid>/ns`.
+    pub pid: i32,
+}
+
+/// Files and directories of a container on the host; all exist but those of the overlay's
+/// upper, which the caller makes too.
+#[derive(Clone, Debug)]
+pub struct Places<'a> {
+    /// An empty directory: `root.path`, over which the overlay is mounted.
+    pub rootfs: &'a Path,
+    /// Writable layer (`upper/`) and work directory (`work/`) are below it.
+    pub overlay: &'a Path,
+    /// The pod's `/etc/hosts`.
+    pub hosts: &'a Path,
+    /// The pod's `/etc/hostname`.
+    pub hostname: &'a Path,
+    /// The pod's `/etc/resolv.conf`.
+    pub resolv_conf: &'a Path,
+    /// The instance's termination message.
+    pub termination_log: &'a Path,
+    /// The pod's `/dev/shm`, a tmpfs or a directory on one.
+    pub shm: &'a Path,
+    /// Each volume of the pod by name, prepared.
+    pub volumes: &'a [(String, PathBuf)],
+    /// Directories of this instance that the image `host` must not show.
+    pub hidden: &'a [PathBuf],
+}
+
+/// Who a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// config.json of one instance of a container.
+pub fn spec(input: &Input<'_>) -> Result<Spec> {
+    let context = input.container.security_context.clone().unwrap_or_default();
+    let is_privileged = context.privileged == Some(true);
+    let capabilities = security::capabilities(&context)?;
+    let devices = if is_privileged { input.host_devices } else { &[] };
+    let masked = if is_privileged { &[] } else { security::MASKED };
+    let readonly = if is_privileged { &[] } else { security::READONLY };
+    from_json(json!({
+        "ociVersion": OCI_VERSION,
+        "process": {
+            "user": {
+                "uid": input.user.uid,
+                "gid": input.user.gid,
+                "additionalGids": input.user.groups,
+            },
+            "args": process::args(input)?,
+            "env": process::env(input),
+            "cwd": process::cwd(input),
+            // Neither inheritable nor ambient ones (CVE-2022-24769): who is not root has none.
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+            },
+            "noNewPrivileges": context.allow_privilege_escalation == Some(false),
+            "oomScoreAdj": resources::oom_score_adj(input.pod, input.container, input.node_memory),
+        },
+        "root": {
+            "path": input.places.rootfs,
+            "readonly": context.read_only_root_filesystem == Some(true),
+        },
+        "mounts": mounts::mounts(input, is_privileged)?,
+        "annotations": annotations(input),
+        "linux": {
+            "namespaces": namespaces(input.pod, input.sandbox),
+            "cgroupsPath": pod_cgroup(input.pod).join(input.id),
+            "resources": container_limits(input.container, is_privileged),
+            "devices": devices,
+            "maskedPaths": masked,
+            "readonlyPaths": readonly,
+        },
+    }))
+}
+
+/// `linux.cgroupsPath` of the pod, below which each container has a directory named by its id:
+/// where the kubelet's cgroupfs driver has it.
+pub fn pod_cgroup(pod: &Pod) -> PathBuf {
+    let class = match resources::qos(pod) {
+        Qos::Guaranteed => "",
+        Qos::Burstable => "burstable",
+        Qos::BestEffort => "besteffort",
+    };
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    Path::new("/kubepods").join(class).join(format!("pod{uid}"))
+}
+
+/// The limits of the pod's own cgroup, which hold for all of its containers together.
+pub fn pod_resources(pod: &Pod) -> Result<LinuxResources> {
+    from_json(limits(&resources::pod(pod)))
+}
+
+/// The pod's host name: its name, cut to what the kernel takes; on the host's network the node's.
+pub fn hostname(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    let node = spec.and_then(|spec| spec.node_name.as_deref()).filter(|_| is_on_host_network(pod));
+    let name = node.or(pod.metadata.name.as_deref()).unwrap_or_default();
+    name.get(..63).unwrap_or(name).trim_end_matches(['-', '.'])
+}
+
+/// `spec.hostNetwork`.
+pub fn is_on_host_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
+}
+
+/// `spec.shareProcessNamespace`.
+pub fn shares_processes(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.share_process_namespace).unwrap_or(false)
+}
+
+/// The typed form of what reads like the file itself.
+pub(super) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
+    let decoded = serde_json::from_value(value);
+    decoded.map_err(|error| Error::new(Kind::Bug, error.to_string()).doing("write config.json"))
+}
+
+/// Where the container's own namespaces are, and which are the sandbox's.
+fn namespaces(pod: &Pod, sandbox: &Sandbox<'_>) -> Vec<Value> {
+    let of = |file: &str| format!("/proc/{}/ns/{file}", sandbox.pid);
+    let mut namespaces = vec![
+        json!({"type": "mount"}),
+        json!({"type": "cgroup"}),
+        json!({"type": "ipc", "path": of("ipc")}),
+    ];
+    // A pod on the host's network has the host's name too.
+    if !is_on_host_network(pod) {
+        namespaces.push(json!({"type": "uts", "path": of("uts")}));
+        namespaces.push(json!({"type": "network", "path": of("net")}));
+    }
+    namespaces.push(if shares_processes(pod) {
+        json!({"type": "pid", "path": of("pid")})
+    } else {
+        json!({"type": "pid"})
+    });
+    namespaces
+}
+
+fn limits(limits: &Limits) -> Value {
+    let mut cpu = json!({"shares": limits.shares});
+    if let Some(quota) = limits.quota {
+        cpu = json!({"shares": limits.shares, "quota": quota, "period": resources::PERIOD});
+    }
+    let memory = limits.memory.map_or(json!({}), |bytes| json!({"limit": bytes}));
+    json!({"cpu": cpu, "memory": memory})
+}
+
+/// `linux.resources` of a container; the runtime itself allows the default devices.
+fn container_limits(container: &Container, all_devices: bool) -> Value {
+    let mut resources = limits(&resources::container(container));
+    resources["devices"] = json!([{"allow": all_devices, "access": "rwm"}]);
+    resources
+}
+
+/// What tools know a pod's containers by. The pod's own annotations stay out: runtimes take
+/// orders from theirs (CVE-2024-3154).
+fn annotations(input: &Input<'_>) -> BTreeMap<&'static str, String> {
+    let metadata = &input.pod.metadata;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    BTreeMap::from([
+        ("io.kubernetes.cri.container-type", "container".into()),
+        ("io.kubernetes.cri.container-name", input.container.name.clone()),
+        ("io.kubernetes.cri.image-name", text(&input.container.image)),
+        ("io.kubernetes.cri.sandbox-id", input.sandbox.id.into()),
+        ("io.kubernetes.cri.sandbox-name", text(&metadata.name)),
+        ("io.kubernetes.cri.sandbox-namespace", text(&metadata.namespace)),
+        ("io.kubernetes.cri.sandbox-uid", text(&metadata.uid)),
+        ("io.kubernetes.container.name", input.container.name.clone()),
+        ("io.kubernetes.container.restartCount", input.attempt.to_string()),
+        ("io.kubernetes.pod.name", text(&metadata.name)),
+        ("io.kubernetes.pod.namespace", text(&metadata.namespace)),
+        ("io.kubernetes.pod.uid", text(&metadata.uid)),
+    ])
+}

@@ -1,0 +1,103 @@
+//! The bundles that pods become: `tests/golden/bundles/<case>.yaml` is a pod, its first container's
+//! config.json stands beside it. `UPDATE_GOLDEN=1` rewrites them.
+
+use oci_spec::image::ImageConfiguration;
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
+use runp::kube::{Object, decode, set_defaults};
+use runp::pod::translate::{self, Input, Places, Sandbox};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/\n";
+const GROUP: &str = "root:x:0:\nwww-data:x:33:\ntape:x:26:www-data\n";
+
+#[test]
+fn containers_become_bundles_as_recorded() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bundles");
+    let mut cases = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let case = entry.unwrap().path();
+        if case.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        cases += 1;
+        let manifest = std::fs::read_to_string(&case).unwrap();
+        let bundle = format!("{:#}\n", bundle(&manifest));
+        let golden = case.with_extension("json");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &bundle).unwrap();
+        }
+        assert_eq!(bundle, std::fs::read_to_string(&golden).unwrap(), "{}", golden.display());
+    }
+    assert_eq!(cases, 3, "{} holds the cases", dir.display());
+}
+
+fn bundle(manifest: &str) -> Value {
+    let Some(Object::Pod(mut pod)) = decode("pod.yaml", manifest).unwrap().pop() else {
+        panic!("no pod in the manifest");
+    };
+    set_defaults(&mut pod);
+    pod.metadata.uid = Some("00000000-0000-4000-8000-000000000001".into());
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let is_host = container.image.as_deref() == Some("host");
+    let image = image(is_host);
+    let image_user = if is_host { "" } else { "www-data" };
+    let layers: &[PathBuf] =
+        &if is_host { vec!["/".into()] } else { vec!["/layers/low".into(), "/layers/high".into()] };
+    let user = translate::user(&pod, container, image_user, Some(PASSWD), Some(GROUP)).unwrap();
+    let path = Path::new;
+    let spec = translate::spec(&Input {
+        pod: &pod,
+        container,
+        id: "c0ffee",
+        attempt: 2,
+        image: &image,
+        layers,
+        user: &user,
+        sandbox: &Sandbox { id: "5a4db0c5", pid: 4711 },
+        places: &Places {
+            rootfs: path("/bundle/rootfs"),
+            overlay: path("/overlay"),
+            hosts: path("/pod/hosts"),
+            hostname: path("/pod/hostname"),
+            resolv_conf: path("/pod/resolv.conf"),
+            termination_log: path("/pod/termination-log"),
+            shm: path("/pod/shm"),
+            volumes: &[
+                ("webroot".into(), "/volumes/webroot".into()),
+                ("etc".into(), "/etc".into()),
+            ],
+            hidden: &["/var/lib/runp".into()],
+        },
+        node_memory: 8 << 30,
+        host_devices: &[device()],
+    });
+    let mut spec = serde_json::to_value(spec.unwrap()).unwrap();
+    // oci-spec keeps them unordered.
+    for set in ["bounding", "effective", "permitted"] {
+        let names = spec["process"]["capabilities"][set].as_array_mut().unwrap();
+        names.sort_by_key(|name| name.to_string());
+    }
+    spec
+}
+
+fn image(is_host: bool) -> ImageConfiguration {
+    let config = json!({
+        "User": "www-data",
+        "Env": ["PATH=/usr/sbin:/usr/bin", "MALFORMED", "LANG=C"],
+        "Entrypoint": ["/entrypoint"],
+        "Cmd": ["nginx", "-g", "daemon off;"],
+        "WorkingDir": "srv",
+    });
+    let config = if is_host { json!({}) } else { config };
+    serde_json::from_value(json!({
+        "architecture": "amd64", "os": "linux", "config": config,
+        "rootfs": {"type": "layers", "diff_ids": []},
+    }))
+    .unwrap()
+}
+
+fn device() -> LinuxDevice {
+    let device = LinuxDeviceBuilder::default().path("/dev/kvm").typ(LinuxDeviceType::C);
+    device.major(10).minor(232).file_mode(0o660_u32).uid(0_u32).gid(104_u32).build().unwrap()
+}
