@@ -1,5 +1,6 @@
 //! Text in, text out: the two command lines. Only here is anything printed.
 
+pub mod output;
 pub mod podctl;
 pub mod report;
 pub mod runp;
