@@ -102,14 +102,14 @@ fn dispatch(arguments: Vec<OsString>, log: &mut Log) -> Outcome {
 
 fn command(name: &str, rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     match name {
-        "create" => create(rest, call),
+        "create" => create(rest, call, log),
         "delete" => delete(rest, call),
         "exec" => exec::exec(rest, call),
         "explain" => show::explain(rest, call),
         "features" => show::features(rest),
         "kill" => kill(rest, call),
         "list" => show::list(rest, call, log),
-        "run" => run(rest, call),
+        "run" => run(rest, call, log),
         "spec" => spec::spec(rest),
         "start" => start(rest, call),
         "state" => show::state(rest, call),
@@ -156,16 +156,16 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
-fn create(rest: Vec<OsString>, call: &Call) -> Outcome {
+fn create(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     let flags: flags::Create = parse::command(rest)?;
     parse::count::<flags::Create>(flags.launch.ids.len(), Count::Exactly(1))?;
-    launch(&flags.launch, call)
+    launch(&flags.launch, call, log)
         .and_then(|(bundle, options)| ops::create(&bundle, &options).map(drop))
         .doing(|| "runp create failed")?;
     Ok(0)
 }
 
-fn run(rest: Vec<OsString>, call: &Call) -> Outcome {
+fn run(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     let flags: flags::Run = parse::command(rest)?;
     parse::count::<flags::Run>(flags.launch.ids.len(), Count::Exactly(1))?;
     let after = if flags.detach {
@@ -175,15 +175,18 @@ fn run(rest: Vec<OsString>, call: &Call) -> Outcome {
     } else {
         ops::Then::Delete
     };
-    let status = launch(&flags.launch, call)
+    let status = launch(&flags.launch, call, log)
         .and_then(|(bundle, options)| ops::run(&bundle, &options, after))
         .doing(|| "runp run failed")?;
     Ok(exit_status(status))
 }
 
-/// The options of `create` and `run`; bad ones are refused before the bundle is looked at.
-fn launch(flags: &flags::Launch, call: &Call) -> Result<(Bundle, ops::CreateOptions)> {
+/// The bundle and the options of `create` and `run`.
+fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops::CreateOptions)> {
     let bundle = Bundle::load(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
+    for warning in &bundle.warnings {
+        log.write(Level::Warning, warning);
+    }
     let options = ops::CreateOptions {
         root: call.root.clone(),
         id: only(&flags.ids),

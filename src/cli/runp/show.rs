@@ -4,11 +4,13 @@ use super::log::{Level, Log};
 use super::parse::{self, Count};
 use super::{Call, Outcome, flags, only, print};
 use crate::error::{Context, Error, Result};
+use crate::oci::bundle::Bundle;
 use crate::oci::container::State;
-use crate::oci::ops;
+use crate::oci::{ops, plan};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use std::ffi::OsString;
+use std::path::Path;
 
 /// `runp state`: indented by two blanks, no newline at the end, as runc prints it.
 pub fn state(rest: Vec<OsString>, call: &Call) -> Outcome {
@@ -54,11 +56,19 @@ pub fn features(rest: Vec<OsString>) -> Outcome {
     Ok(0)
 }
 
-/// `runp explain`: the plan of a bundle, as text or JSON.
+/// `runp explain`: the plan of a bundle, as text or JSON. Nothing is done, and no root is needed.
 pub fn explain(rest: Vec<OsString>, call: &Call) -> Outcome {
     let flags: flags::Explain = parse::command(rest)?;
     parse::count::<flags::Explain>(flags.arguments.len(), Count::Exactly(0))?;
-    Err(Error::user(format!("explain {}", call.systemd_cgroup)).into())
+    let bundle = Bundle::load(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
+    let options = ops::CreateOptions {
+        root: call.root.clone(),
+        id: "explained".into(),
+        systemd_cgroup: call.systemd_cgroup,
+        ..ops::CreateOptions::default()
+    };
+    print(&plan::explain(&bundle, &options, flags.json)?)?;
+    Ok(0)
 }
 
 fn indented<T: Serialize>(value: &T, indent: &[u8]) -> Result<String> {

@@ -14,10 +14,10 @@ const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time
 const MOUNT_OPTIONS: &str = "\
     async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev \
     nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow \
-    private ratime rbind rdev rdiratime relatime remount rexec rnoatime rnodev rnodiratime rnoexec \
+    private ratime rbind rdev rdiratime relatime rexec rnoatime rnodev rnodiratime rnoexec \
     rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave \
     rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow \
-    sync tmpcopyup unbindable";
+    sync unbindable";
 
 const SECCOMP_ACTIONS: [&str; 9] = [
     "SCMP_ACT_ALLOW",
