@@ -1,6 +1,7 @@
 //! Real cgroups of this host, as root: made, entered, limited, frozen, killed, removed.
 
-use runp::oci::cgroup::{Cgroup, Layout, enter};
+use oci_spec::runtime::LinuxResources;
+use runp::oci::cgroup::{Cgroup, Layout, Mode, enter};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,6 +31,24 @@ impl Case {
         self.cgroup.join(child.id().cast_signed()).unwrap();
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
         child
+    }
+
+    /// Where `controller`'s files are.
+    fn dir(&self, controller: &str) -> std::path::PathBuf {
+        let holds = |name: &String| name == controller;
+        let mut dirs = self.cgroup.dirs.iter();
+        let dir = dirs.find(|dir| self.v2() || dir.controllers.iter().any(holds));
+        dir.unwrap_or_else(|| panic!("no {controller} hierarchy")).path()
+    }
+
+    fn v2(&self) -> bool {
+        self.cgroup.mode == Mode::V2
+    }
+
+    fn read(&self, file: &str) -> String {
+        let controller = file.split('.').next().unwrap();
+        let text = std::fs::read_to_string(self.dir(controller).join(file));
+        text.unwrap_or_else(|error| panic!("{file}: {error}")).trim().to_owned()
     }
 
     fn left(&self) -> usize {
@@ -119,4 +138,112 @@ fn a_single_thread_enters_by_itself() {
         let line = format!(":{}:/{}\n", dir.controllers.join(","), dir.below.display());
         assert!(own.contains(&line), "{line} is not in {own}");
     }
+}
+
+fn resources(json: serde_json::Value) -> LinuxResources {
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn limits_hold_in_the_files() {
+    let Some(case) = Case::new("limits") else { return };
+    case.cgroup.make(false).unwrap();
+    let limits = serde_json::json!({
+        "cpu": {"shares": 512, "quota": 20000, "period": 50000, "burst": 5000, "cpus": "0", "mems": "0"},
+        "memory": {"limit": 33554432, "swap": 50331648, "reservation": 16777216},
+        "pids": {"limit": 42},
+    });
+    case.cgroup.set(&resources(limits)).unwrap();
+    let expected: &[(&str, &str)] = if case.v2() {
+        &[
+            ("cpu.weight", "59"),
+            ("cpu.max", "20000 50000"),
+            ("cpu.max.burst", "5000"),
+            ("memory.max", "33554432"),
+            ("memory.swap.max", "16777216"),
+            ("memory.low", "16777216"),
+        ]
+    } else {
+        &[
+            ("cpu.shares", "512"),
+            ("cpu.cfs_quota_us", "20000"),
+            ("cpu.cfs_period_us", "50000"),
+            ("cpu.cfs_burst_us", "5000"),
+            ("memory.limit_in_bytes", "33554432"),
+            ("memory.memsw.limit_in_bytes", "50331648"),
+            ("memory.soft_limit_in_bytes", "16777216"),
+        ]
+    };
+    let same = [("cpuset.cpus", "0"), ("cpuset.mems", "0"), ("pids.max", "42")];
+    for (file, value) in expected.iter().chain(&same) {
+        assert_eq!(case.read(file), *value, "{file}");
+    }
+    // Any direction, in one call: what one limit forbids now, the next one makes room for.
+    for (memory, quota) in [(67_108_864, 5000), (16_777_216, 40_000), (-1, -1)] {
+        let limits = serde_json::json!({
+            "cpu": {"quota": quota, "period": 10000, "burst": 1000},
+            "memory": {"limit": memory, "swap": memory},
+            "pids": {"limit": -1},
+        });
+        case.cgroup.set(&resources(limits)).unwrap_or_else(|error| panic!("{memory}: {error}"));
+        assert_eq!(case.read("pids.max"), "max");
+    }
+    let file = if case.v2() { "memory.max" } else { "memory.memsw.limit_in_bytes" };
+    assert!(["max", "9223372036854771712"].contains(&&*case.read(file)), "{}", case.read(file));
+}
+
+#[test]
+fn a_limit_that_cannot_hold_names_its_origin_and_its_file() {
+    let Some(case) = Case::new("refused") else { return };
+    case.cgroup.make(false).unwrap();
+    for (limits, words) in [
+        (
+            serde_json::json!({"cpu": {"cpus": "4096"}}),
+            &["resources.cpu.cpus: ", "cpuset.cpus"][..],
+        ),
+        (serde_json::json!({"pids": {"limit": i64::MAX}}), &["resources.pids.limit: ", "pids.max"]),
+        (
+            serde_json::json!({"hugepageLimits": [{"pageSize": "7MB", "limit": 0}]}),
+            &["resources.hugepageLimits: ", "hugetlb.7MB."],
+        ),
+        (
+            serde_json::json!({"hugepageLimits": [{"pageSize": "../x", "limit": 0}]}),
+            &["resources.hugepageLimits: ", "is not a page size"],
+        ),
+    ] {
+        let error = case.cgroup.set(&resources(limits)).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+}
+
+#[test]
+fn an_out_of_memory_kill_is_counted() {
+    let Some(case) = Case::new("oom") else { return };
+    case.cgroup.make(false).unwrap();
+    let limit = serde_json::json!({"memory": {"limit": 8_388_608, "swap": 8_388_608}});
+    case.cgroup.set(&resources(limit)).unwrap();
+    assert_eq!(case.cgroup.oom_kills().unwrap(), 0);
+    let mut child = case.spawn("x=$(head -c 64M /dev/zero | tr '\\0' x)");
+    child.wait().unwrap();
+    assert!(case.cgroup.oom_kills().unwrap() > 0);
+}
+
+#[test]
+fn devices_beyond_the_rules_are_closed() {
+    let Some(case) = Case::new("devices") else { return };
+    case.cgroup.make(false).unwrap();
+    let rules = serde_json::json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"},
+    ]);
+    case.cgroup.set_devices(&serde_json::from_value::<Vec<_>>(rules).unwrap()).unwrap();
+    let node = std::env::temp_dir().join(format!("runp-kmem-{}", std::process::id()));
+    let script = format!(
+        "head -c1 /dev/zero >/dev/null || exit 1; true >/dev/kmsg || exit 2; \
+         head -c1 /dev/kmsg && exit 3; mknod {0} c 1 2 || exit 4; true <{0} && exit 5; exit 0",
+        node.display()
+    );
+    let status = case.spawn(&format!("({script}) 2>/dev/null")).wait().unwrap();
+    std::fs::remove_file(&node).unwrap();
+    assert_eq!(status.code(), Some(0), "{script}");
 }

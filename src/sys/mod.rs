@@ -5,6 +5,7 @@
 //! where it has the call, rustix where nix lacks it, `libc::syscall` for the rest.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod cgroup;
 pub mod clone;
 pub mod cred;

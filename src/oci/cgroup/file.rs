@@ -74,6 +74,19 @@ impl Limit<'_> {
         write(&self.dir.ok_or(sys::Errno::ENOENT)?.path(), file, value)
     }
 
+    /// Reads `file`, for messages and checks.
+    pub(super) fn read(&self, file: &str) -> sys::Result<String> {
+        read(&self.dir.ok_or(sys::Errno::ENOENT)?.path(), file)
+    }
+
+    /// `text` as a part of a file's name.
+    pub(super) fn file_part<'t>(&self, text: &'t str) -> Result<&'t str> {
+        match text.is_empty() || text.contains('/') {
+            true => Err(self.invalid(format!("\"{text}\" is not a page size"))),
+            false => Ok(text),
+        }
+    }
+
     /// What is being done, for messages.
     pub(super) fn attempt(&self, file: &str, value: &str) -> String {
         let (json, controller) = (self.json, self.controller);

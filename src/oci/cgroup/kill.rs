@@ -105,7 +105,7 @@ impl Cgroup {
         Err(Error::system(format!("not done after {} s", FREEZE_WAIT.as_secs())).doing(what()))
     }
 
-    /// Whether it is frozen.
+    /// Whether it is frozen. A cgroup that is gone is not.
     pub fn is_frozen(&self) -> Result<bool> {
         let Some((path, name)) = self.freezer() else { return Ok(false) };
         let what = || format!("read whether {} is frozen", path.display());
@@ -115,6 +115,10 @@ impl Cgroup {
                 file::read(&path, "cgroup.events").map(|text| keyed(&text, "frozen") == Some(1))
             }
         }
+        .or_else(|errno| match errno {
+            Errno::ENOENT | Errno::ENODEV => Ok(false),
+            _ => Err(errno),
+        })
         .doing(what)
     }
 

@@ -28,6 +28,7 @@ mod file;
 mod kill;
 mod layout;
 mod life;
+mod limits;
 mod v1;
 mod v2;
 
