@@ -6,6 +6,7 @@ mod process;
 mod security;
 mod user;
 
+pub(super) use process::expand;
 pub use user::user;
 
 use crate::error::{Error, Kind, Result};
