@@ -1,14 +1,33 @@
-//! The pod network: one address per pod on a bridge of ours.
+//! The pod network: one address per pod on a bridge of ours, IPv4, no daemon and no plugin.
+//!
+//! [`Bridge::attach`] and [`Bridge::detach`] may run in any number of processes at once and be
+//! killed at any point: leases are files under a lock ([`ipam`]), every step can be repeated, and
+//! `detach` undoes whatever part of an attach there is. The first pod makes the bridge and its
+//! rules ([`ports`]), the last one removes them. Links are made by messages to the kernel
+//! ([`bridge`]); the program nft runs only when the first pod comes, the last one goes, or a pod
+//! has host ports.
+//!
+//! Not done here: other hosts' routes, bandwidth, network policy, IPv6.
 
+mod bridge;
 pub mod hosts;
+mod ipam;
+mod ports;
 
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
+use crate::sys::netlink::Socket;
+use ipam::{Cidr, Lease, Leases, Network};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+/// The default root's subnet.
+const DEFAULT_CIDR: &str = "10.88.0.0/16";
+
 /// A hostPort of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
@@ -29,22 +48,33 @@ pub struct Attachment {
     pub prefix: u8,
     /// The bridge's address.
     pub gateway: Ipv4Addr,
+    /// What the pod has to do without, for an event: the world beyond the bridge, where the rules
+    /// for masquerading cannot be had.
+    pub warning: Option<String>,
 }
 
 /// The bridge network of one root.
 pub struct Bridge {
     /// Name of the bridge.
     pub name: String,
-    #[expect(dead_code, reason = "stub")]
     dir: PathBuf,
+    default_root: bool,
+    cidr: Option<Cidr>,
 }
 
 impl Bridge {
-    /// The network whose leases stand in `dir`. The default root uses `runp0` and `cidr` as given;
-    /// any other root gets a bridge name of its own and, where `cidr` is `None` or taken, a free
-    /// subnet. Nothing is made on the host until the first [`Bridge::attach`].
+    /// The network whose leases stand in `dir`. The default root uses `runp0`, any other root a
+    /// bridge name of its own. The subnet is `cidr`, or a free one: for the default root
+    /// 10.88.0.0/16 if that is free. Nothing is made on the host until the first
+    /// [`Bridge::attach`].
     pub fn open(dir: &Path, default_root: bool, cidr: Option<&str>) -> Result<Self> {
-        todo!("net: {dir:?} {default_root} {cidr:?}")
+        let dir = std::path::absolute(dir).doing(|| format!("resolve {}", dir.display()))?;
+        let name = match default_root {
+            true => "runp0".to_owned(),
+            // 15 bytes are the kernel's limit of a link's name.
+            false => format!("runp-{}", short_hash(&[dir.as_os_str().as_encoded_bytes()])),
+        };
+        Ok(Self { name, dir, default_root, cidr: cidr.map(str::parse).transpose()? })
     }
 
     /// Gives the pod `uid` an address, a veth pair into `netns`, a default route, loopback,
@@ -55,21 +85,247 @@ impl Bridge {
         netns: BorrowedFd<'_>,
         ports: &[PortMapping],
     ) -> Result<Attachment> {
-        todo!("net: {uid} {netns:?} {ports:?}")
+        check_uid(uid)?;
+        let attached = self.try_attach(uid, netns, ports);
+        attached.map_err(|error| match self.detach(uid) {
+            Ok(()) => error,
+            Err(undo) => error.doing(format!("(undoing it failed as well: {undo})")),
+        })
     }
 
     /// Undoes [`Bridge::attach`], also half of one; the last pod's detach removes bridge and rules.
     pub fn detach(&self, uid: &str) -> Result<()> {
-        todo!("net: {uid}")
+        check_uid(uid)?;
+        if !self.dir.try_exists().doing(|| format!("stat {}", self.dir.display()))? {
+            return Ok(());
+        }
+        let mut host = Socket::open().doing(|| "open a netlink socket")?;
+        // Before the address is free for another: the kernel removes the links of a namespace
+        // that ended only some time later.
+        bridge::remove(&mut host, &self.host_link(uid))?;
+        let leases = Leases::lock(&self.dir)?;
+        let lease = leases.find(uid)?;
+        if leases.uids()?.iter().all(|other| other == uid) {
+            // The lease goes last: after a kill on the way, the next detach is here again.
+            self.tear_down(&leases, &mut host)?;
+            return leases.remove();
+        }
+        let Some(lease) = lease else { return Ok(()) };
+        if !lease.ports.is_empty() {
+            ports::close(&self.name, lease.ip, &lease.ports)?;
+        }
+        leases.release(uid, &lease)
     }
 
-    /// Leases of pods that are not in `alive`, to be detached by gc.
+    /// Leases of pods, for gc to detach those whose pods are gone.
     pub fn leases(&self) -> Result<Vec<String>> {
-        todo!("net")
+        ipam::uids(&self.dir)
+    }
+
+    fn try_attach(
+        &self,
+        uid: &str,
+        netns: BorrowedFd<'_>,
+        ports: &[PortMapping],
+    ) -> Result<Attachment> {
+        let mut host = Socket::open().doing(|| "open a netlink socket")?;
+        let leases = Leases::lock(&self.dir)?;
+        let (network, bridge) = self.ensure(&leases, &mut host)?;
+        let lease = match leases.find(uid)? {
+            Some(lease) => lease,
+            None => leases.take(uid, network.cidr, ports)?,
+        };
+        // From here on the lease keeps the bridge, and pods are connected side by side.
+        drop(leases);
+        let host_link = self.host_link(uid);
+        let (ip, cidr, hairpin) = (lease.ip, network.cidr, !lease.ports.is_empty());
+        let cable = bridge::Cable { host_link: &host_link, bridge, netns, ip, cidr, hairpin };
+        bridge::connect(&mut host, &cable)?;
+        open_ports(&network, &lease)?;
+        let warning = network.no_nat.map(|why| {
+            format!("the pod reaches this machine and its pods only, no masquerading: {why}")
+        });
+        Ok(Attachment { ip, prefix: cidr.prefix, gateway: cidr.gateway(), warning })
+    }
+
+    /// The network and the bridge's index, made if this is the first pod or a reboot, or a kill,
+    /// took it. The bridge is set up last of all, so up means complete.
+    fn ensure(&self, leases: &Leases, host: &mut Socket) -> Result<(Network, u32)> {
+        let stored = leases.network()?;
+        let link = bridge::find(host, &self.name)?;
+        if let (Some(network), Some(link)) = (&stored, link)
+            && link.up
+        {
+            self.agrees(network)?;
+            return Ok((network.clone(), link.index));
+        }
+        let uids = leases.uids()?;
+        let in_use = stored.filter(|_| !uids.is_empty());
+        let cidr = match in_use {
+            Some(network) => {
+                self.agrees(&network)?;
+                network.cidr
+            }
+            None => self.free_cidr(host, link.map(|link| link.index))?,
+        };
+        let mut network = Network { bridge: self.name.clone(), cidr, no_nat: None };
+        leases.set_network(&network)?;
+        let rules = ports::Rules::start(&ports::table(&network, &with_ports(leases, &uids)?));
+        let made = bridge::create(host, &self.name, cidr);
+        // Without rules pods still reach each other and the host: that is said, not refused.
+        if let Err(error) = rules.and_then(ports::Rules::finish) {
+            network.no_nat = Some(error.to_string());
+            leases.set_network(&network)?;
+        }
+        let index = made?;
+        bridge::up(host, index, &self.name)?;
+        Ok((network, index))
+    }
+
+    fn tear_down(&self, leases: &Leases, host: &mut Socket) -> Result<()> {
+        let Some(network) = leases.network()? else { return Ok(()) };
+        let rules = match network.no_nat {
+            Some(_) => None,
+            None => Some(ports::remove_table(&self.name)),
+        };
+        let removed = bridge::remove(host, &self.name);
+        if let Some(rules) = rules {
+            rules.and_then(ports::Rules::finish).doing(|| "remove the rules of the bridge")?;
+        }
+        removed
+    }
+
+    /// A subnet that no route leads to.
+    fn free_cidr(&self, host: &mut Socket, own: Option<u32>) -> Result<Cidr> {
+        let routes = bridge::routes(host, own)?;
+        if let Some(cidr) = self.cidr {
+            // Inside a wider route a subnet may stand: whoever asks for it by name knows.
+            let inside = |route: &&Cidr| route.prefix >= cidr.prefix && route.overlaps(&cidr);
+            return match routes.iter().find(inside) {
+                None => Ok(cidr),
+                Some(route) => {
+                    Err(Error::user(format!("pod CIDR {cidr} is in use: route {route}"))
+                        .hint("give another --pod-cidr, or none to have a free one chosen"))
+                }
+            };
+        }
+        let free = |cidr: &Cidr| !routes.iter().any(|route| route.overlaps(cidr));
+        self.candidates().find(free).ok_or_else(|| {
+            Error::system(
+                "routes lead to every subnet for pods, from 10.88.0.0/16 to 10.255.0.0/16",
+            )
+            .hint("give a free one by --pod-cidr")
+        })
+    }
+
+    /// 10.88.0.0/16 for the default root, then 10.89.0.0/16 and on; another root begins at a place
+    /// of its own, so that two that start at once hardly choose the same.
+    fn candidates(&self) -> impl Iterator<Item = Cidr> + use<> {
+        const REST: u8 = 255 - 88;
+        let hash = Sha256::digest(self.name.as_bytes());
+        let start = if self.default_root { 0 } else { hash.first().copied().unwrap_or(0) % REST };
+        let default = self.default_root.then(|| DEFAULT_CIDR.parse().ok()).flatten();
+        let rest = (0..REST).map(move |step| {
+            let octet = 89 + (u16::from(start) + u16::from(step)) % u16::from(REST);
+            Cidr::new(Ipv4Addr::new(10, octet.to_le_bytes()[0], 0, 0), 16)
+        });
+        default.into_iter().chain(rest)
+    }
+
+    /// Pods of one bridge share one subnet: another one cannot be had while there are pods.
+    fn agrees(&self, network: &Network) -> Result<()> {
+        match self.cidr {
+            Some(cidr) if cidr != network.cidr => Err(Error::user(format!(
+                "pod CIDR {cidr} was asked for, but the pods on bridge {} have {}",
+                self.name, network.cidr
+            ))
+            .hint("delete the pods first, or leave --pod-cidr out")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The host's end of a pod's cable.
+    fn host_link(&self, uid: &str) -> String {
+        format!("veth{}", short_hash(&[self.name.as_bytes(), uid.as_bytes()]))
     }
 }
 
 /// Brings `lo` up in `netns` (network `none`, or before a plugin runs).
 pub fn loopback_up(netns: BorrowedFd<'_>) -> Result<()> {
-    todo!("net: {netns:?}")
+    let mut pod = Socket::open_in(netns).doing(|| "enter the pod's network namespace")?;
+    bridge::loopback_up(&mut pod).doing(|| "set lo up in the pod")
+}
+
+fn open_ports(network: &Network, lease: &Lease) -> Result<()> {
+    if lease.ports.is_empty() {
+        return Ok(());
+    }
+    match &network.no_nat {
+        None => ports::open(&network.bridge, lease.ip, &lease.ports),
+        Some(why) => Err(Error::system(why.clone()).doing("open host ports").hint(
+            "host ports need nftables (apt install nftables); delete all pods and try again",
+        )),
+    }
+}
+
+/// The pods that have host ports.
+fn with_ports(leases: &Leases, uids: &[String]) -> Result<Vec<(Ipv4Addr, Vec<PortMapping>)>> {
+    let mut pods = Vec::new();
+    for uid in uids {
+        if let Some(lease) = leases.find(uid)?
+            && !lease.ports.is_empty()
+        {
+            pods.push((lease.ip, lease.ports));
+        }
+    }
+    Ok(pods)
+}
+
+/// A uid names files of ours.
+fn check_uid(uid: &str) -> Result<()> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    match !uid.is_empty() && uid.len() <= 64 && uid.bytes().all(fine) {
+        true => Ok(()),
+        false => Err(Error::user(format!("invalid pod uid {uid:?}"))),
+    }
+}
+
+/// Ten hexadecimal digits for the name of a link.
+fn short_hash(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_root_has_a_name_and_subnets_of_its_own() {
+        let open = |dir: &str, default| Bridge::open(Path::new(dir), default, None).unwrap();
+        let (own, a, b) = (open("/x", true), open("/a", false), open("/b", false));
+        assert_eq!(own.name, "runp0");
+        assert!(a.name != b.name && a.name.len() == 15, "{} {}", a.name, b.name);
+        let first = |bridge: &Bridge| bridge.candidates().next().unwrap().to_string();
+        assert_eq!(first(&own), "10.88.0.0/16");
+        assert_ne!(first(&a), first(&b));
+        let mut all: Vec<String> = a.candidates().map(|cidr| cidr.to_string()).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 167);
+        assert!(!all.contains(&"10.88.0.0/16".to_owned()));
+        assert_eq!(own.host_link("uid").len(), 14);
+    }
+
+    #[test]
+    fn a_uid_is_a_plain_file_name() {
+        for bad in ["", "..", "a/b", "a.tmp", "a b"] {
+            assert!(check_uid(bad).is_err(), "{bad:?}");
+        }
+        assert!(check_uid("2f1c6e5a-0d4f-4b52-9c1e-6c0c5a3a7f10").is_ok());
+    }
 }

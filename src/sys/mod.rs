@@ -16,6 +16,7 @@ pub mod inode;
 pub mod limits;
 pub mod make;
 pub mod mount;
+pub mod netlink;
 pub mod ns;
 pub mod path;
 pub mod poll;

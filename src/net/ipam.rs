@@ -1,0 +1,348 @@
+//! Addresses and who has them: files below one directory, guarded by a lock, so that attaching
+//! needs no daemon and survives a kill between any two steps.
+//!
+//! ```text
+//! lock            flock(2), held for as long as leases or the bridge change
+//! network.json    bridge, subnet: while any pod is attached
+//! pods/UID        the lease of a pod: the truth
+//! addresses/IP    the pod's uid: an index, made first and removed last; one whose pod has no
+//!                 lease is left over from a kill and may be taken
+//! last            the address given out last: the next search starts after it, so that an
+//!                 address does not come back at once
+//! ```
+//! All of it goes with the last pod.
+
+use super::PortMapping;
+use crate::error::{Context, Error, Result};
+use crate::sys::{Errno, fs};
+use nix::fcntl::{Flock, OFlag};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// No file of ours is larger: a pod has at most a few thousand ports.
+const LIMIT: u64 = 1 << 20;
+
+/// An IPv4 subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cidr {
+    network: u32,
+    /// Length of the prefix.
+    pub prefix: u8,
+}
+
+impl Cidr {
+    /// The subnet of `address` with that prefix, at most 32.
+    pub fn new(address: Ipv4Addr, prefix: u8) -> Self {
+        let prefix = prefix.min(32);
+        Self { network: address.to_bits() & mask(prefix), prefix }
+    }
+
+    /// The bridge's address, the first one.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network + 1)
+    }
+
+    /// The last address, which no host has.
+    pub fn broadcast(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network | !mask(self.prefix))
+    }
+
+    /// Whether they share an address.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let mask = mask(self.prefix.min(other.prefix));
+        self.network & mask == other.network & mask
+    }
+
+    /// The addresses for pods, beginning after `last` and coming round.
+    fn pods(&self, last: Option<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let (first, end) = (self.network + 2, self.broadcast().to_bits());
+        let start = last.map(|last| last.to_bits() + 1).filter(|next| (first..end).contains(next));
+        let start = start.unwrap_or(first);
+        (start..end).chain(first..start).map(Ipv4Addr::from_bits)
+    }
+}
+
+fn mask(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from_bits(self.network), self.prefix)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = |why: &str| Error::user(format!("invalid pod CIDR {text:?}: {why}"));
+        let (address, prefix) = text.split_once('/').ok_or_else(|| bad("no prefix length"))?;
+        let address: Ipv4Addr = address.parse().map_err(|_| bad("not an IPv4 address"))?;
+        let prefix: u8 = prefix.parse().map_err(|_| bad("not a prefix length"))?;
+        // A bridge and at least one pod have to fit, and 0.0.0.0/0 would take every route.
+        if !(8..=29).contains(&prefix) {
+            return Err(bad("the prefix length must be between 8 and 29"));
+        }
+        Ok(Self::new(address, prefix))
+    }
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Cidr> for String {
+    fn from(cidr: Cidr) -> Self {
+        cidr.to_string()
+    }
+}
+
+/// The network while it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Name of the bridge, and of the table of rules.
+    pub bridge: String,
+    /// Its subnet.
+    pub cidr: Cidr,
+    /// Why pods reach nothing beyond the bridge, where the rules for it cannot be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_nat: Option<String>,
+}
+
+/// What a pod has of the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// Its host ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
+}
+
+/// The leases, locked against every other process.
+pub struct Leases {
+    dir: PathBuf,
+    #[expect(dead_code, reason = "dropping it unlocks")]
+    lock: Flock<File>,
+}
+
+impl Leases {
+    /// Locks `dir`, made if it is missing.
+    pub fn lock(dir: &Path) -> Result<Self> {
+        let lock = dir.join("lock");
+        loop {
+            for made in [dir.to_owned(), dir.join("pods"), dir.join("addresses")] {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&made)
+                    .doing(|| format!("make {}", made.display()))?;
+            }
+            let held = match fs::lock(&lock) {
+                // Removed by the last pod's detach between our two steps.
+                Err(Errno::ENOENT) => continue,
+                other => other.doing(|| format!("lock {}", lock.display()))?,
+            };
+            // The last pod's detach removes the lock itself: what we waited for may be gone.
+            let ours = held.metadata().doing(|| format!("stat {}", lock.display()))?;
+            if std::fs::symlink_metadata(&lock).is_ok_and(|now| now.ino() == ours.ino()) {
+                return Ok(Self { dir: dir.to_owned(), lock: held });
+            }
+        }
+    }
+
+    /// The network, if it was made.
+    pub fn network(&self) -> Result<Option<Network>> {
+        read(&self.dir.join("network.json"))
+    }
+
+    /// Notes what the network is, before anything of it is made.
+    pub fn set_network(&self, network: &Network) -> Result<()> {
+        write(&self.dir.join("network.json"), network)
+    }
+
+    /// The lease of a pod.
+    pub fn find(&self, uid: &str) -> Result<Option<Lease>> {
+        read(&self.pod(uid))
+    }
+
+    /// The uids of all pods with a lease.
+    pub fn uids(&self) -> Result<Vec<String>> {
+        uids(&self.dir)
+    }
+
+    /// Gives a pod the next free address of `cidr`, and the host ports if no other pod has them.
+    pub fn take(&self, uid: &str, cidr: Cidr, ports: &[PortMapping]) -> Result<Lease> {
+        if !ports.is_empty() {
+            self.check_ports(ports)?;
+        }
+        let last = read(&self.dir.join("last")).unwrap_or_default();
+        for ip in cidr.pods(last) {
+            if self.claim(ip, uid)? {
+                write(&self.dir.join("last"), &ip)?;
+                let lease = Lease { ip, ports: ports.to_owned() };
+                write(&self.pod(uid), &lease)?;
+                return Ok(lease);
+            }
+        }
+        Err(Error::system(format!("no free address in {cidr}"))
+            .hint("delete pods, or give a larger --pod-cidr to a root without pods"))
+    }
+
+    fn check_ports(&self, ports: &[PortMapping]) -> Result<()> {
+        for uid in self.uids()? {
+            let taken = self.find(&uid)?.map(|lease| lease.ports).unwrap_or_default();
+            for port in ports {
+                if taken.iter().any(|other| clash(port, other)) {
+                    let PortMapping { host_port, protocol, .. } = port;
+                    let taken = format!("host port {host_port}/{protocol} is taken by pod {uid}");
+                    return Err(Error::user(taken));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the index entry of an address; false if another pod has it.
+    fn claim(&self, ip: Ipv4Addr, uid: &str) -> Result<bool> {
+        let path = self.address(ip);
+        let doing = || format!("claim {}", path.display());
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        match fs::open(&path, flags, 0o600) {
+            Ok(mut file) => {
+                file.write_all(uid.as_bytes()).doing(doing)?;
+                Ok(true)
+            }
+            Err(Errno::EEXIST) => {
+                let owner = fs::read_limited(&path, LIMIT).doing(doing)?;
+                let owner = String::from_utf8_lossy(&owner).into_owned();
+                let lease = if owner.is_empty() { None } else { self.find(&owner)? };
+                if lease.is_some_and(|lease| lease.ip == ip) {
+                    return Ok(false);
+                }
+                fs::write_atomic(&path, uid.as_bytes(), 0o600).doing(doing)?;
+                Ok(true)
+            }
+            Err(errno) => Err(errno).doing(doing),
+        }
+    }
+
+    /// Forgets a pod's lease; its index entry goes last.
+    pub fn release(&self, uid: &str, lease: &Lease) -> Result<()> {
+        remove(&self.pod(uid))?;
+        remove(&self.address(lease.ip))
+    }
+
+    /// Removes the directory, when the last lease is gone.
+    pub fn remove(self) -> Result<()> {
+        // The lock is in there: whoever waits for it sees that it is no longer the one on disk.
+        std::fs::remove_dir_all(&self.dir).doing(|| format!("remove {}", self.dir.display()))
+    }
+
+    fn pod(&self, uid: &str) -> PathBuf {
+        self.dir.join("pods").join(uid)
+    }
+
+    fn address(&self, ip: Ipv4Addr) -> PathBuf {
+        self.dir.join("addresses").join(ip.to_string())
+    }
+}
+
+/// Whether both would listen on one address of the host.
+fn clash(one: &PortMapping, other: &PortMapping) -> bool {
+    let everywhere = |port: &PortMapping| port.host_ip.is_none_or(|ip| ip.is_unspecified());
+    (&one.protocol, one.host_port) == (&other.protocol, other.host_port)
+        && (everywhere(one) || everywhere(other) || one.host_ip == other.host_ip)
+}
+
+/// The uids of the leases in `dir`, without a lock; none if there is no such directory.
+pub fn uids(dir: &Path) -> Result<Vec<String>> {
+    let pods = dir.join("pods");
+    let doing = || format!("read {}", pods.display());
+    let entries = match std::fs::read_dir(&pods) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.doing(doing)?,
+    };
+    let mut uids = Vec::new();
+    for entry in entries {
+        let name = entry.doing(doing)?.file_name();
+        // A write that was killed leaves `UID.PID.tmp`; a uid has no dot.
+        uids.extend(name.to_str().filter(|name| !name.contains('.')).map(str::to_owned));
+    }
+    uids.sort_unstable();
+    Ok(uids)
+}
+
+fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+    let content = match fs::read_limited(path, LIMIT) {
+        Err(Errno::ENOENT) => return Ok(None),
+        other => other.doing(|| format!("read {}", path.display()))?,
+    };
+    serde_json::from_slice(&content)
+        .map(Some)
+        .map_err(|error| Error::system(error.to_string()).doing(format!("read {}", path.display())))
+}
+
+fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let content = serde_json::to_vec(value).map_err(|error| Error::system(error.to_string()))?;
+    fs::write_atomic(path, &content, 0o600).doing(|| format!("write {}", path.display()))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.doing(|| format!("remove {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_knows_its_addresses() {
+        let cidr: Cidr = "10.88.3.7/16".parse().unwrap();
+        assert_eq!(cidr.to_string(), "10.88.0.0/16");
+        assert_eq!(cidr.gateway().to_string(), "10.88.0.1");
+        assert_eq!(cidr.broadcast().to_string(), "10.88.255.255");
+        let overlapping = ["10.88.4.0/24", "10.0.0.0/8", "10.88.0.0/16"];
+        assert!(overlapping.iter().all(|text| cidr.overlaps(&text.parse().unwrap())));
+        assert!(!cidr.overlaps(&"10.89.0.0/16".parse().unwrap()));
+        assert!(cidr.overlaps(&Cidr::new(Ipv4Addr::UNSPECIFIED, 0)));
+        for bad in ["10.88.0.0", "10.88.0.0/30", "10.88.0/16", "::/64", "10.0.0.0/7", "x/y"] {
+            let error = bad.parse::<Cidr>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("invalid pod CIDR {bad:?}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_come_in_turn_and_a_leftover_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::lock(&dir.path().join("net")).unwrap();
+        let cidr: Cidr = "10.9.8.0/29".parse().unwrap();
+        let last = |uid: &str| leases.take(uid, cidr, &[]).map(|lease| lease.ip.octets()[3]);
+        assert_eq!((last("a").unwrap(), last("b").unwrap()), (2, 3));
+        let lease = leases.find("a").unwrap().unwrap();
+        leases.release("a", &lease).unwrap();
+        assert_eq!((last("c").unwrap(), last("d").unwrap(), last("e").unwrap()), (4, 5, 6));
+        // Killed between the index entry and the lease.
+        std::fs::write(leases.address(Ipv4Addr::new(10, 9, 8, 2)), "a").unwrap();
+        assert_eq!(last("f").unwrap(), 2);
+        assert_eq!(last("g").unwrap_err().to_string(), "no free address in 10.9.8.0/29");
+        assert_eq!(leases.uids().unwrap(), ["b", "c", "d", "e", "f"]);
+        leases.remove().unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
