@@ -1,0 +1,76 @@
+//! The commands of a scenario.
+
+use super::world::{Happening, NAMES, World};
+use k8s_openapi::jiff::SignedDuration;
+use runp::pod::event::{Event, ImageFault, SandboxFault, StartStage};
+
+impl World {
+    /// One command of a scenario.
+    pub fn command(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let text = || line.split_once('"').unwrap().1.trim_end_matches('"').to_owned();
+        match words.as_slice() {
+            ["until", time] => self.until = span(time),
+            ["delete", "at", time, "grace", grace] => {
+                self.at(span(time), Happening::Delete(grace.parse().unwrap()));
+            }
+            ["monitor", "dies", "at", time] => self.at(span(time), Happening::Crash),
+            ["sandbox", attempt, "dies", "at", time] => {
+                let event = Event::SandboxExited { attempt: attempt.parse().unwrap() };
+                self.at(span(time), Happening::Event(event));
+            }
+            ["sandbox", "fails", ..] => {
+                self.sandbox_fails.push((SandboxFault::Sandbox, text()));
+            }
+            ["volume", volume, "fails", ..] => {
+                self.sandbox_fails.push((SandboxFault::Volume((*volume).into()), text()));
+            }
+            [container, rest @ ..] => {
+                let program = self.programs.entry((*container).to_owned()).or_default();
+                match rest {
+                    ["exits", codes, "after", time] => {
+                        program.exits =
+                            codes.split(',').map(|code| code.parse().unwrap()).collect();
+                        program.after = span(time);
+                    }
+                    ["ignores", "its", "stop", "signal"] => program.stubborn = true,
+                    ["image", "is", "missing", ..] => {
+                        program.image_fails = Some((ImageFault::Pull, text()));
+                    }
+                    ["cannot", "start", ..] => {
+                        program.start_fails = Some((StartStage::Start, text()));
+                    }
+                    ["cannot", "be", "configured", ..] => {
+                        program.start_fails = Some((StartStage::Config, text()));
+                    }
+                    ["postStart", "fails", ..] => program.post_start_fails = Some(text()),
+                    ["preStop", "takes", time] => program.pre_stop_takes = Some(span(time)),
+                    [probe, "passes", "from", from, "to", to] => {
+                        let name = NAMES.iter().find(|name| *name == probe).unwrap();
+                        program.passes.insert(name, (span(from), span(to)));
+                    }
+                    ["gets", "image", image, "at", time] => {
+                        let happening = Happening::Image((*container).into(), (*image).into());
+                        self.at(span(time), happening);
+                    }
+                    _ => panic!("no such command: {line}"),
+                }
+            }
+            [] => {}
+        }
+    }
+}
+
+/// `90s`, `5m`, `250ms`, `1h`.
+fn span(text: &str) -> SignedDuration {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap();
+    let (number, unit) = text.split_at(split);
+    let number: i64 = number.parse().unwrap();
+    match unit {
+        "ms" => SignedDuration::from_millis(number),
+        "s" => SignedDuration::from_secs(number),
+        "m" => SignedDuration::from_mins(number),
+        "h" => SignedDuration::from_hours(number),
+        _ => panic!("no such unit: {text}"),
+    }
+}

@@ -1,0 +1,292 @@
+//! A made-up machine: it does what a pod's machine decides, in a few virtual milliseconds each.
+
+use super::words::{clock, describe, name_of, show, word};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use runp::kube::Pod;
+use runp::pod::action::Action;
+use runp::pod::conditions::{Node, status};
+use runp::pod::event::{
+    Event, ExitStatus, Hook, ImageFault, ProbeKind, ProbeResult, SandboxFault, StartStage,
+};
+use runp::pod::machine::{deadline, next};
+use runp::pod::state::PodState;
+use std::collections::HashMap;
+use std::fmt::Write;
+
+/// Plays a scenario on a pod, to its end.
+pub fn play(manifest: &str, scenario: &str) -> String {
+    let mut world = World::new(serde_saphyr::from_str(manifest).unwrap());
+    for line in scenario.lines().filter(|line| !line.starts_with('#')) {
+        world.command(line);
+    }
+    world.at(SignedDuration::ZERO, Happening::Event(Event::Started));
+    world.run();
+    world.timeline
+}
+
+/// What the scenario makes happen.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Event(Event),
+    /// `podctl delete`, with this grace.
+    Delete(i64),
+    /// The monitor is killed and another one started: what was under way is forgotten.
+    Crash,
+    /// `podctl apply` with another image for a container.
+    Image(String, String),
+}
+
+/// How the programs of one container behave.
+#[derive(Clone, Default)]
+pub struct Program {
+    /// Exit statuses, one per instance, the last one for all others; none: it runs on.
+    pub exits: Vec<i32>,
+    /// How long it runs before.
+    pub after: SignedDuration,
+    /// It does not end on its stop signal.
+    pub stubborn: bool,
+    /// The message of its image's or its start's failure.
+    pub image_fails: Option<(ImageFault, String)>,
+    pub start_fails: Option<(StartStage, String)>,
+    pub post_start_fails: Option<String>,
+    pub pre_stop_takes: Option<SignedDuration>,
+    /// Uptime from which on a probe passes, and from which on it fails.
+    pub passes: HashMap<&'static str, (SignedDuration, SignedDuration)>,
+}
+
+pub struct World {
+    pub now: Timestamp,
+    pub until: SignedDuration,
+    pub pod: Pod,
+    pub state: PodState,
+    /// Time, order and what happens then.
+    pub queue: Vec<(Timestamp, usize, Happening)>,
+    pub order: usize,
+    pub programs: HashMap<String, Program>,
+    pub sandbox_fails: Vec<(SandboxFault, String)>,
+    pub timeline: String,
+    pub shown: String,
+    pub over: bool,
+    /// Every instance that came up.
+    pub instances: Vec<(String, u32)>,
+}
+
+pub const NAMES: [&str; 3] = ["startup", "readiness", "liveness"];
+const NEVER: SignedDuration = SignedDuration::from_hours(1_000);
+
+impl World {
+    pub fn new(pod: Pod) -> Self {
+        Self {
+            now: Timestamp::UNIX_EPOCH,
+            until: SignedDuration::from_hours(1),
+            pod,
+            state: PodState::default(),
+            queue: Vec::new(),
+            order: 0,
+            programs: HashMap::new(),
+            sandbox_fails: Vec::new(),
+            timeline: String::new(),
+            shown: String::new(),
+            over: false,
+            instances: Vec::new(),
+        }
+    }
+
+    pub fn at(&mut self, after: SignedDuration, happening: Happening) {
+        self.queue.push((Timestamp::UNIX_EPOCH + after, self.order, happening));
+        self.order += 1;
+    }
+
+    fn after_ms(&mut self, ms: i64, event: Event) {
+        let since = self.now.duration_since(Timestamp::UNIX_EPOCH);
+        self.at(since + SignedDuration::from_millis(ms), Happening::Event(event));
+    }
+
+    pub fn run(&mut self) {
+        let end = Timestamp::UNIX_EPOCH + self.until;
+        while !self.over {
+            self.queue.sort_by_key(|(time, order, _)| (*time, *order));
+            let tick = deadline(&self.state).filter(|_| self.state.started.is_some());
+            assert!(tick.is_none_or(|tick| tick > self.now), "the monitor would spin");
+            let first = self.queue.first().map(|(time, ..)| *time);
+            let Some(time) = [tick, first].into_iter().flatten().min() else { break };
+            if time > end {
+                break;
+            }
+            self.now = time;
+            if first == Some(time) {
+                let (_, _, happening) = self.queue.remove(0);
+                self.happen(happening);
+            } else {
+                self.turn("tick", &Event::Tick);
+            }
+        }
+        let time = clock(self.now.duration_since(Timestamp::UNIX_EPOCH));
+        let last = if self.over { "the monitor has ended" } else { "and so on" };
+        writeln!(self.timeline, "{time:>8}  {last}").unwrap();
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Delete(grace) => {
+                let metadata = &mut self.pod.metadata;
+                metadata.deletion_timestamp = Some(Time(self.now));
+                metadata.deletion_grace_period_seconds = Some(grace);
+                self.turn(&format!("deleted with a grace of {grace}s"), &Event::SpecChanged);
+            }
+            Happening::Image(name, image) => {
+                let containers = &mut self.pod.spec.as_mut().unwrap().containers;
+                let container = containers.iter_mut().find(|it| it.name == name).unwrap();
+                container.image = Some(image.clone());
+                self.turn(&format!("{name} is to have the image {image}"), &Event::SpecChanged);
+            }
+            Happening::Crash => {
+                // Processes live on, answers to what the monitor had under way do not.
+                self.queue.retain(|(_, _, happening)| match happening {
+                    Happening::Event(Event::ContainerExited { .. }) => true,
+                    Happening::Event(Event::SandboxExited { .. }) => true,
+                    Happening::Event(_) => false,
+                    _ => true,
+                });
+                // Its state was written.
+                let written = serde_json::to_string(&self.state).unwrap();
+                self.state = serde_json::from_str(&written).unwrap();
+                self.turn("a new monitor takes over", &Event::Started);
+            }
+            Happening::Event(event) => {
+                if let Event::ContainerStarted { container, attempt, .. } = &event {
+                    self.instances.push((container.clone(), *attempt));
+                }
+                if !self.is_outdated(&event) {
+                    self.turn(&describe(&event), &event);
+                }
+            }
+        }
+    }
+
+    /// A process that has been killed does not end again.
+    fn is_outdated(&self, event: &Event) -> bool {
+        match event {
+            Event::ContainerExited { container, attempt, .. } => {
+                let state = self.state.container(container).unwrap();
+                !state.has_process() || state.attempt != *attempt
+            }
+            _ => false,
+        }
+    }
+
+    fn turn(&mut self, cause: &str, event: &Event) {
+        let actions = next(&self.pod, &mut self.state, event, self.now);
+        let node = Node { ip: Some("192.0.2.1".into()) };
+        let shown = show(&status(&self.pod, &self.state, &node));
+        if actions.is_empty() && shown == self.shown {
+            return;
+        }
+        let time = clock(self.now.duration_since(Timestamp::UNIX_EPOCH));
+        writeln!(self.timeline, "{time:>8}  {cause}").unwrap();
+        for action in actions {
+            writeln!(self.timeline, "            {}", word(&action)).unwrap();
+            self.act(action);
+        }
+        if shown != self.shown {
+            writeln!(self.timeline, "          = {shown}").unwrap();
+            self.shown = shown;
+        }
+    }
+
+    /// Does what is to be done, in a few virtual milliseconds.
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::CreateSandbox { attempt } => {
+                let ip = Some(format!("10.88.0.{}", 2 + attempt));
+                let event = match self.sandbox_fails.pop() {
+                    Some((fault, message)) => Event::SandboxFailed { attempt, fault, message },
+                    None => Event::SandboxReady { attempt, pid: 100, ip },
+                };
+                self.after_ms(20, event);
+            }
+            Action::StopSandbox { attempt } => {
+                self.after_ms(20, Event::SandboxStopped { attempt, failure: None });
+            }
+            Action::StartContainer { container, attempt } => self.start(container, attempt),
+            Action::RunHook { container, attempt, which, timeout } => {
+                let program = self.programs.get(&container).cloned().unwrap_or_default();
+                let takes = match which {
+                    Hook::PreStop => {
+                        program.pre_stop_takes.unwrap_or(SignedDuration::from_millis(50))
+                    }
+                    Hook::PostStart => SignedDuration::from_millis(50),
+                };
+                let limit = timeout.map_or(NEVER, |limit| limit.try_into().unwrap());
+                let failure = if takes > limit {
+                    Some("context deadline exceeded".to_owned())
+                } else {
+                    program.post_start_fails.filter(|_| which == Hook::PostStart)
+                };
+                let ms = takes.min(limit).as_millis().try_into().unwrap();
+                self.after_ms(ms, Event::HookDone { container, attempt, which, failure });
+            }
+            Action::Probe { container, attempt, kind } => {
+                let result = self.probe(&container, kind);
+                self.after_ms(2, Event::ProbeDone { container, attempt, kind, result });
+            }
+            Action::Signal { container, attempt, signal } => {
+                let stubborn = self.programs.get(&container).is_some_and(|it| it.stubborn);
+                if !stubborn {
+                    // It was ready to be stopped: it ends well, unless the signal is odd.
+                    let code = if signal == 15 { 0 } else { 128 + signal };
+                    self.exit(container, attempt, code, 10);
+                }
+            }
+            Action::KillContainer { container, attempt } => self.exit(container, attempt, 137, 1),
+            Action::Teardown => self.after_ms(30, Event::TornDown { failure: None }),
+            Action::Remove | Action::Exit => self.over = true,
+            Action::CleanContainer { .. } | Action::RecordEvent(_) => {}
+        }
+    }
+
+    fn start(&mut self, container: String, attempt: u32) {
+        let program = self.programs.get(&container).cloned().unwrap_or_default();
+        if let Some((fault, message)) = program.image_fails {
+            return self.after_ms(1, Event::ImageFailed { container, fault, message });
+        }
+        let spec = self.pod.spec.as_ref().unwrap();
+        let image = spec.containers.iter().find(|it| it.name == container).unwrap().image.clone();
+        let image = format!("docker.io/library/{}", image.unwrap());
+        let image_id = format!("{image}@sha256:0a3f");
+        let ready =
+            Event::ImageReady { container: container.clone(), image, image_id, stop_signal: 0 };
+        self.after_ms(1, ready);
+        if let Some((stage, message)) = program.start_fails {
+            return self.after_ms(5, Event::ContainerFailed { container, attempt, stage, message });
+        }
+        let started = Event::ContainerStarted { container: container.clone(), attempt, pid: 200 };
+        self.after_ms(5, started);
+        let last = program.exits.last().copied();
+        if let Some(code) = program.exits.get(attempt as usize).copied().or(last) {
+            let ms: i64 = program.after.as_millis().try_into().unwrap();
+            self.exit(container, attempt, code, 5 + ms);
+        }
+    }
+
+    fn exit(&mut self, container: String, attempt: u32, code: i32, ms: i64) {
+        let finished_at = self.now + SignedDuration::from_millis(ms);
+        let status = ExitStatus::Code { code, oom: false };
+        let message = String::new();
+        let event = Event::ContainerExited { container, attempt, status, finished_at, message };
+        self.after_ms(ms, event);
+    }
+
+    fn probe(&self, container: &str, kind: ProbeKind) -> ProbeResult {
+        let started = self.state.container(container).unwrap().started_at.unwrap();
+        let uptime = self.now.duration_since(started);
+        let passes = self.programs.get(container).and_then(|it| it.passes.get(name_of(kind)));
+        match passes {
+            Some((from, to)) if uptime < *from || uptime >= *to => {
+                ProbeResult::Failure("HTTP probe failed with statuscode: 500".into())
+            }
+            _ => ProbeResult::Success,
+        }
+    }
+}
