@@ -78,9 +78,13 @@ pub fn pods(pods: &[Pod], format: Format, asked: Asked) -> Result<String> {
     let mut values = pods.iter().map(object).collect::<Result<Vec<Value>>>()?;
     let value = match (asked, values.as_mut_slice()) {
         (Asked::One, [only]) => only.take(),
-        _ => json!({
-            "apiVersion": "v1", "items": values, "kind": "List", "metadata": {"resourceVersion": ""},
-        }),
+        _ => {
+            let mut list =
+                json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}});
+            // Not through json!, which would copy every pod.
+            list["items"] = Value::Array(values);
+            list
+        }
     };
     Ok(if format == Format::Yaml { yaml::document(&value) } else { json::document(&value) })
 }

@@ -2,12 +2,10 @@
 
 use super::super::cause::Causes;
 use super::super::quantity::Quantity;
-use super::names;
+use super::{handlers, names};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, HTTPGetAction, LifecycleHandler, PodSpec, Probe,
-    ResourceRequirements, SecurityContext, VolumeMount,
+    Container, ContainerPort, PodSpec, ResourceRequirements, SecurityContext, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -30,10 +28,7 @@ pub fn validate(causes: &mut Causes, spec: &PodSpec, volumes: &BTreeSet<&str>) {
         if let Some(context) = &container.security_context {
             security(causes, &format!("{path}.securityContext"), context);
         }
-        hooks(causes, &path, container);
-        if let Some(liveness) = &container.liveness_probe {
-            probe(causes, &format!("{path}.livenessProbe"), liveness);
-        }
+        handlers::validate(causes, &path, container, spec.termination_grace_period_seconds);
     }
     host_ports(causes, spec);
 }
@@ -100,7 +95,8 @@ fn ports(causes: &mut Causes, path: &str, ports: &[ContainerPort]) {
     }
 }
 
-fn port_number(causes: &mut Causes, path: impl Display, number: i32) {
+/// A port by number.
+pub fn port_number(causes: &mut Causes, path: impl Display, number: i32) {
     if let Some(why) = names::port_number(number) {
         causes.invalid_number(path, number, why);
     }
@@ -204,72 +200,5 @@ pub fn id(causes: &mut Causes, path: impl Display, id: Option<i64>) {
         && let Some(why) = names::id_number(id)
     {
         causes.invalid_number(path, id, why);
-    }
-}
-
-fn hooks(causes: &mut Causes, path: &str, container: &Container) {
-    let Some(lifecycle) = &container.lifecycle else { return };
-    let hooks = [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)];
-    for (name, hook) in hooks {
-        if let Some(hook) = hook {
-            handler(causes, &format!("{path}.lifecycle.{name}"), hook);
-        }
-    }
-}
-
-fn handler(causes: &mut Causes, path: &str, hook: &LifecycleHandler) {
-    match (&hook.exec, &hook.http_get) {
-        (Some(_), Some(_)) => {
-            let why = "may not specify more than 1 handler type";
-            causes.forbidden(format_args!("{path}.httpGet"), why);
-        }
-        (Some(exec), None) if exec.command.as_ref().is_none_or(Vec::is_empty) => {
-            causes.required(format_args!("{path}.exec.command"));
-        }
-        (Some(_), None) => {}
-        (None, Some(action)) => http(causes, &format!("{path}.httpGet"), action),
-        (None, None) => causes.required_because(path, "must specify a handler type"),
-    }
-}
-
-fn http(causes: &mut Causes, path: &str, action: &HTTPGetAction) {
-    match &action.port {
-        IntOrString::Int(number) => port_number(causes, format_args!("{path}.port"), *number),
-        IntOrString::String(name) => {
-            for why in names::port_name(name) {
-                causes.invalid(format_args!("{path}.port"), name, why);
-            }
-        }
-    }
-    let scheme = action.scheme.as_deref().unwrap_or_default();
-    causes.one_of(format_args!("{path}.scheme"), scheme, &["HTTP", "HTTPS"]);
-    for header in action.http_headers.iter().flatten() {
-        if let Some(why) = names::header_name(&header.name) {
-            causes.invalid(format_args!("{path}.httpHeaders"), &header.name, why);
-        }
-    }
-}
-
-fn probe(causes: &mut Causes, path: &str, probe: &Probe) {
-    match &probe.http_get {
-        Some(action) => http(causes, &format!("{path}.httpGet"), action),
-        None => causes.required_because(path, "must specify a handler type"),
-    }
-    let numbers = [
-        ("initialDelaySeconds", probe.initial_delay_seconds),
-        ("timeoutSeconds", probe.timeout_seconds),
-        ("periodSeconds", probe.period_seconds),
-        ("successThreshold", probe.success_threshold),
-        ("failureThreshold", probe.failure_threshold),
-    ];
-    for (field, number) in numbers {
-        if let Some(number) = number.filter(|number| *number < 0) {
-            let why = "must be greater than or equal to 0";
-            causes.invalid_number(format_args!("{path}.{field}"), number, why);
-        }
-    }
-    let successes = probe.success_threshold.unwrap_or(1);
-    if successes != 1 {
-        causes.invalid_number(format_args!("{path}.successThreshold"), successes, "must be 1");
     }
 }

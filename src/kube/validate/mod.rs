@@ -2,6 +2,7 @@
 //! at once. Takes defaulted objects, and of their fields those that [`super::support`] lets pass.
 
 mod containers;
+mod handlers;
 mod names;
 mod update;
 mod volumes;
