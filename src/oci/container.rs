@@ -112,6 +112,9 @@ pub struct Record {
     /// The namespaces that are not the host's: what `exec` joins.
     #[serde(default)]
     pub namespaces: Vec<NsKind>,
+    /// What the process does after `start`, for messages.
+    #[serde(default)]
+    pub after_start: AfterStart,
     /// Run by `start`.
     #[serde(default)]
     pub start_container: Vec<Hook>,
@@ -121,6 +124,18 @@ pub struct Record {
     /// Run by `delete` at its end.
     #[serde(default)]
     pub poststop: Vec<Hook>,
+}
+
+/// The steps that are left to a container that waits for `start`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AfterStart {
+    /// The number of the first one in the plan.
+    pub first: u32,
+    /// What they do; the one after these executes the program.
+    pub steps: Vec<String>,
+    /// `process.args[0]`.
+    pub program: String,
 }
 
 /// The lock of a container; it is given back when dropped, or when its holder dies.

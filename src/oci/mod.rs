@@ -5,9 +5,11 @@ pub mod cgroup;
 pub mod container;
 pub mod example;
 pub mod host;
+pub mod launch;
 pub mod ops;
 pub mod plan;
 pub mod seccomp;
+pub mod selfexe;
 
 /// The version of the runtime specification that is implemented.
 pub const SPEC_VERSION: &str = "1.3.0";

@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// Strings and the null-ended vector of pointers to them, as execve(2) wants it. Making it
 /// allocates, using it does not.
 pub struct CVec {
-    strings: Vec<CString>,
+    /// What the pointers point to.
+    _strings: Vec<CString>,
     pointers: Vec<*const c_char>,
+    spare: Option<Box<[u8; 256]>>,
 }
 
 impl CVec {
@@ -16,12 +18,34 @@ impl CVec {
     pub fn new(strings: Vec<CString>) -> Self {
         let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
         pointers.push(std::ptr::null());
-        Self { strings, pointers }
+        Self { _strings: strings, pointers, spare: None }
     }
 
-    /// The strings.
-    pub fn strings(&self) -> &[CString] {
-        &self.strings
+    /// As [`CVec::new`], with room for one more string, which [`CVec::set_spare`] fills.
+    pub fn with_spare(strings: Vec<CString>) -> Self {
+        let mut vector = Self::new(strings);
+        vector.spare = Some(Box::new([0; 256]));
+        vector.pointers.push(std::ptr::null());
+        vector
+    }
+
+    /// Adds the string `name` followed by `value` at the end, once. `ENAMETOOLONG` if it does not
+    /// fit, `ENOENT` without a spare place.
+    pub fn set_spare(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
+        let spare = self.spare.as_mut().ok_or(Errno::ENOENT)?;
+        // The last byte stays zero.
+        if name.len() + value.len() >= spare.len() {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        for (to, from) in spare.iter_mut().zip(name.iter().chain(value)) {
+            *to = *from;
+        }
+        let place = self.pointers.iter().position(|pointer| pointer.is_null());
+        let place = place.filter(|index| index + 1 < self.pointers.len()).ok_or(Errno::ENOENT)?;
+        if let Some(pointer) = self.pointers.get_mut(place) {
+            *pointer = spare.as_ptr().cast();
+        }
+        Ok(())
     }
 }
 
@@ -71,9 +95,29 @@ pub fn dup_onto(fd: impl AsFd, onto: &OwnedFd) -> Result<()> {
     Errno::result(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), onto.as_raw_fd()) }).map(drop)
 }
 
+/// What a program may expect: no signal blocked, and `SIGPIPE` not ignored, as Rust's start-up has
+/// it for this one.
+pub fn reset_signals() -> Result<()> {
+    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // SAFETY: the default action is no handler, so no code of ours can be interrupted by it.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
+}
+
 /// Clears close-on-exec.
 pub fn keep_on_exec(fd: impl AsFd) -> Result<()> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).map_err(super::clone::errno)
+}
+
+/// A memory file with `content`, read from its start.
+pub fn memory_file(name: &CStr, content: &[u8]) -> Result<OwnedFd> {
+    // SAFETY: the name ends with 0; the call makes a descriptor that nobody else owns.
+    let file = unsafe {
+        let fd = Errno::result(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC))?;
+        std::fs::File::from(OwnedFd::from_raw_fd(fd))
+    };
+    std::os::unix::fs::FileExt::write_all_at(&file, content, 0).map_err(super::fs::errno)?;
+    Ok(file.into())
 }
 
 /// A sealed memory file with `content`: nobody can change it any more, only execute it.

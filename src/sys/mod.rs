@@ -21,6 +21,7 @@ pub mod ns;
 pub mod path;
 pub mod poll;
 pub mod seccomp;
+pub mod shared;
 pub mod socket;
 pub mod tty;
 pub mod types;

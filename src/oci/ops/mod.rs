@@ -3,19 +3,26 @@
 //! `create`, `run` and `exec` give the container the caller's own descriptors 0, 1 and 2, and with
 //! `preserve_fds = n` also 3 to 3+n.
 
+mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
+mod run;
+mod start;
 mod state;
 
+pub use create::create;
 pub use delete::delete;
+pub use exec::{exec, exec_spawn};
 pub use features::features;
 pub use kill::{kill, parse_signal};
 pub use list::{list, list_all};
+pub use run::run;
+pub use start::start;
 pub use state::state;
 
-use super::bundle::Bundle;
 use super::container::Container;
 use crate::error::{Error, Result};
 use oci_spec::runtime::Process;
@@ -53,11 +60,6 @@ pub struct Created {
     pub pidfd: OwnedFd,
 }
 
-/// Creates a container: namespaces, mounts, cgroups are there; the user's program waits for `start`.
-pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
-    todo!("core: {} {options:?}", bundle.dir.display())
-}
-
 /// What becomes of a container that `run` has started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -67,17 +69,6 @@ pub enum Then {
     Delete,
     /// It is waited for and kept: `run --keep`.
     Keep,
-}
-
-/// Creates and starts a container, and unless detached relays its terminal, forwards signals and
-/// returns its exit status (128+N for signal N).
-pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> {
-    todo!("runpcli: {} {options:?} {then:?}", bundle.dir.display())
-}
-
-/// Releases a created container's program; returns once it has been executed, or says why not.
-pub fn start(root: &Path, id: &str) -> Result<()> {
-    todo!("core: {root:?} {id}")
 }
 
 /// What `exec` takes.
@@ -97,17 +88,6 @@ pub struct ExecOptions {
     pub ignore_paused: bool,
     /// `--trace FILE`.
     pub trace: Option<PathBuf>,
-}
-
-/// Runs a process in a running container. Attached: relays a terminal if `process.terminal`,
-/// forwards signals, and returns the exit status (128+N for signal N). Detached: returns 0.
-pub fn exec(root: &Path, id: &str, options: &ExecOptions) -> Result<i32> {
-    todo!("core: {root:?} {id} {options:?}")
-}
-
-/// As [`exec`], but returns the process instead of waiting: the caller reaps it.
-pub fn exec_spawn(root: &Path, id: &str, options: &ExecOptions) -> Result<Created> {
-    todo!("core: {root:?} {id} {options:?}")
 }
 
 /// The process of a container's configuration: what `exec` starts from.

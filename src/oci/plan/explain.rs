@@ -108,7 +108,7 @@ impl Display for Step {
             Self::Loopback => f.write_str("set lo up"),
             Self::UtsName(UtsField::Hostname, name) => write!(f, "set hostname {}", text(name)),
             Self::UtsName(UtsField::Domainname, name) => write!(f, "set domainname {}", text(name)),
-            Self::Propagate(how) => write!(f, "make / r{}", how.name()),
+            Self::Propagate { how, .. } => write!(f, "make / r{}", how.name()),
             Self::BindRoot(path) => write!(f, "bind root file system {}", text(path)),
             Self::Mount(mount) => mount.fmt(f),
             Self::ReadOnly(path) => write!(f, "make mount /{} read-only", text(path)),

@@ -10,12 +10,14 @@ pub mod step;
 
 mod cgroup;
 mod devices;
+mod exec;
 mod mounts;
 mod namespaces;
 mod options;
 mod paths;
 mod process;
 
+pub use exec::exec;
 pub use explain::explain;
 
 use super::bundle::Bundle;
@@ -23,13 +25,13 @@ use super::cgroup::Cgroup;
 use super::host::Host;
 use super::ops::CreateOptions;
 use super::seccomp::{Filter, compile};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Hooks, Linux, LinuxResources, Process, Spec};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use step::{At, Barrier, HookPoint, Limits, Planned, Side, Step};
+use step::{At, Barrier, HookPoint, Limits, Planned, Program, Side, Step};
 
 /// Whether the container waits for `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What is executed at the end, and the number of that step.
+    pub fn program(&self) -> Result<(usize, &Program)> {
+        let execve = |(index, planned): (usize, &'_ Planned)| match &planned.step {
+            Step::Execve(_) => Some(index),
+            _ => None,
+        };
+        let index = self.steps.iter().enumerate().find_map(execve);
+        match index.and_then(|index| Some((index, &self.steps.get(index)?.step))) {
+            Some((index, Step::Execve(program))) => Ok((index, program)),
+            _ => Err(Error::new(Kind::Bug, "a plan without a program")),
+        }
+    }
+
     fn parent(&mut self, at: At, step: Step) {
         self.steps.push(Planned { side: Side::Parent, at, step });
     }

@@ -14,7 +14,8 @@ use std::path::{Component, Path, PathBuf};
 /// The child's steps from the mount namespace as cloned to all mounts made.
 pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     let at = At::field("linux.rootfsPropagation");
-    plan.child(at, Step::Propagate(host_propagation(cx)?));
+    let root = cstring(plan.rootfs.as_os_str().as_bytes(), At::field("root.path"))?;
+    plan.child(at, Step::Propagate { how: host_propagation(cx)?, root });
     let mounts = cx.spec.mounts().as_deref().unwrap_or_default();
     let mut rest = mounts.iter().enumerate().peekable();
     match rest.next_if(|(_, mount)| mount.destination() == Path::new("/")) {

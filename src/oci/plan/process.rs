@@ -1,6 +1,6 @@
 //! `process`: from the root file system to the program.
 
-use super::step::{At, Barrier, Limits, Program, Step, User};
+use super::step::{At, Barrier, HookPoint, Limits, Program, Step, User};
 use super::{Mode, OWN, Plan, Topic, cstring, missing};
 use crate::error::{Error, Result};
 use crate::sys::types::CapSets;
@@ -15,6 +15,7 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         preserve_fds: cx.options.preserve_fds,
         limit_memory: plan.resources.as_ref().is_some_and(|r| r.memory().is_some()),
         mode: Some(cx.options.mode),
+        start_hooks: cx.spec.hooks().as_ref().and_then(|h| h.start_container().as_ref()).is_some(),
     };
     steps(&settings, plan)
 }
@@ -31,6 +32,8 @@ pub(super) struct Settings<'a> {
     pub limit_memory: bool,
     /// `None` for `exec`.
     pub mode: Option<Mode>,
+    /// Whether there are `startContainer` hooks.
+    pub start_hooks: bool,
 }
 
 /// A filter needs privilege to load unless no_new_privs is set. So either the privileges go first
@@ -85,6 +88,10 @@ fn limits(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     if cx.limit_memory {
         let at = At::field("linux.resources.memory");
         plan.parent(at, Step::Limit(Limits::Memory));
+    }
+    if cx.start_hooks && cx.mode == Some(Mode::Run) {
+        let at = At::field("hooks.startContainer");
+        plan.parent(at, Step::Hooks(HookPoint::StartContainer));
     }
     plan.parent(OWN, Step::Send(Barrier::Go));
     Ok(())

@@ -84,6 +84,8 @@ pub enum HookPoint {
     CreateRuntime,
     /// In the container's namespaces, before pivot_root.
     CreateContainer,
+    /// In the container's namespaces, with its root; `create` leaves them to `start`.
+    StartContainer,
 }
 
 impl HookPoint {
@@ -93,6 +95,7 @@ impl HookPoint {
             Self::Prestart => "prestart",
             Self::CreateRuntime => "createRuntime",
             Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
         }
     }
 }
@@ -291,8 +294,14 @@ pub enum Step {
     Loopback,
     /// sethostname(2) or setdomainname(2).
     UtsName(UtsField, CString),
-    /// Propagation of the whole tree below `/`.
-    Propagate(Propagation),
+    /// Propagation of the whole tree below `/`. Where it is shared, what contains the root file
+    /// system becomes private, or mounting on it would reach the host.
+    Propagate {
+        /// Of the tree.
+        how: Propagation,
+        /// The root file system's directory.
+        root: CString,
+    },
     /// Copy the root file system's mounts onto themselves.
     BindRoot(CString),
     /// Mount something.
@@ -382,7 +391,7 @@ impl Step {
             Self::Loopback => "loopback",
             Self::UtsName(UtsField::Hostname, _) => "hostname",
             Self::UtsName(UtsField::Domainname, _) => "domainname",
-            Self::Propagate(_) => "propagate",
+            Self::Propagate { .. } => "propagate",
             Self::BindRoot(_) => "bind-root",
             Self::Mount(_) => "mount",
             Self::ReadOnly(_) => "read-only",

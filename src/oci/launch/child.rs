@@ -1,0 +1,152 @@
+//! The child, from clone3 to execve. System calls only: whatever needs memory was made before, as
+//! the clone of a process that may have had threads must not allocate, and as each page touched
+//! here counts against the container's memory limit.
+
+use super::barrier::{self, Report};
+use super::trace::Trace;
+use super::{process, rootfs};
+use crate::oci::cgroup;
+use crate::oci::plan::step::{Barrier, Planned, Side, Step, UtsField};
+use crate::sys::types::NsKind;
+use crate::sys::{Errno, Result, clone, cred, exec, ns, seccomp, socket};
+use nix::fcntl::{AT_FDCWD, OFlag};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// All that the child works with, made by the parent.
+pub struct Tools {
+    /// To the parent; after `start`, to whoever started it.
+    pub control: OwnedFd,
+    /// Where `start` connects.
+    pub start: Option<OwnedFd>,
+    /// Where the terminal's master goes.
+    pub console: Option<OwnedFd>,
+    /// Namespaces to join, in the order of the steps.
+    pub namespaces: Vec<(NsKind, OwnedFd)>,
+    /// The container to join: its init process.
+    pub container: Option<OwnedFd>,
+    /// The v1 cgroups to enter.
+    pub tasks: Vec<OwnedFd>,
+    /// The seccomp filter and its flags.
+    pub filter: Option<(Vec<seccomp::Instruction>, u32)>,
+    /// What executes the program, with its arguments and environment.
+    pub last: OwnedFd,
+    /// Arguments of `last`, the program's own at their end.
+    pub argv: exec::CVec,
+    /// The program's environment.
+    pub envp: exec::CVec,
+    /// Times of the steps, if they are wanted.
+    pub trace: Option<Trace>,
+    /// Steps that are to go wrong.
+    pub fault: super::fault::Fault,
+}
+
+/// What steps leave for later ones.
+#[derive(Default)]
+pub struct Slots {
+    /// The container's root.
+    pub root: Option<OwnedFd>,
+    /// A procfs of the container's own that is mounted nowhere.
+    pub proc: Option<OwnedFd>,
+    /// The empty directory that hides others.
+    pub empty: Option<OwnedFd>,
+}
+
+impl Slots {
+    /// The root, once there is one.
+    pub fn root(&self) -> Result<BorrowedFd<'_>> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+}
+
+/// Does the child's steps. Returns to nobody: it ends as the user's program or with a report.
+pub fn run(steps: &[Planned], tools: &mut Tools) -> ! {
+    let mut slots = Slots::default();
+    // Nothing depends on it before execve, and it cannot fail.
+    exec::reset_signals().unwrap_or_default();
+    for (index, planned) in steps.iter().enumerate().filter(|(_, p)| p.side == Side::Child) {
+        tools.trace.as_ref().inspect(|trace| trace.begin(index));
+        let done =
+            tools.fault.strike(index).and_then(|()| one(&planned.step, index, tools, &mut slots));
+        tools.trace.as_ref().inspect(|trace| trace.end(index, done));
+        if let Err(errno) = done {
+            let report = Report { step: index as u32, errno: errno as i32 };
+            // If nobody listens any more, nobody wants to know.
+            barrier::send(&tools.control, report).unwrap_or_default();
+            clone::exit(1);
+        }
+    }
+    clone::exit(1)
+}
+
+fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Result<()> {
+    match step {
+        Step::Send(_) => barrier::send(&tools.control, Report { step: index as u32, errno: 0 }),
+        Step::Await(barrier) => await_parent(tools, *barrier),
+        Step::AwaitStart => await_start(tools),
+        Step::JoinNamespace(kind, _) => join(tools, *kind),
+        Step::JoinContainer(kinds) => {
+            let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
+            ns::setns(tools.container.as_ref().ok_or(Errno::EBADF)?, flags)?;
+            let root = OFlag::O_PATH | OFlag::O_DIRECTORY;
+            slots.root = Some(crate::sys::path::open_in_root(AT_FDCWD, c"/", root, 0)?);
+            Ok(())
+        }
+        Step::EnterCgroup => cgroup::enter(&tools.tasks),
+        Step::UnshareCgroup => ns::unshare(NsKind::Cgroup.flag()),
+        Step::BecomeRoot => {
+            cred::setgroups(&[])?;
+            cred::setresgid(0)?;
+            cred::setresuid(0)
+        }
+        Step::Session => nix::unistd::setsid().map(drop),
+        Step::Keyring(name) => match ns::join_session_keyring(name) {
+            // A kernel without keys has none that could leak.
+            Err(Errno::ENOSYS) => Ok(()),
+            joined => joined,
+        },
+        Step::Loopback => ns::loopback_up(),
+        Step::UtsName(UtsField::Hostname, name) => ns::sethostname(name),
+        Step::UtsName(UtsField::Domainname, name) => ns::setdomainname(name),
+        Step::NoNewPrivileges => cred::no_new_privileges(),
+        Step::Bounding(keep) => cred::drop_bounding(*keep),
+        Step::User(user) => process::user(user),
+        Step::Capabilities(sets) => {
+            cred::capset(*sets)?;
+            cred::raise_ambient(sets.ambient)
+        }
+        Step::CloseFds(first) => exec::close_range_cloexec(*first),
+        Step::Seccomp => load_filter(tools),
+        Step::FindProgram(candidates) => process::find(candidates),
+        Step::Execve(program) => process::execute(program, tools, slots),
+        Step::Chdir(path) => process::chdir(slots.root()?, path),
+        Step::Console { size, bind, uid } => process::console(*size, *bind, *uid, tools, slots),
+        other => rootfs::one(other, slots),
+    }
+}
+
+fn await_parent(tools: &Tools, barrier: Barrier) -> Result<()> {
+    match barrier::receive(&tools.control)? {
+        Some(report) if report.step == barrier as u32 => Ok(()),
+        Some(_) => Err(Errno::EBADMSG),
+        None => clone::exit(1),
+    }
+}
+
+/// Waits for `start`, which connects and says go. If it is killed before it does, so is this: the
+/// container has stopped then, and nothing hangs.
+fn await_start(tools: &Tools) -> Result<()> {
+    let listener = tools.start.as_ref().ok_or(Errno::EBADF)?;
+    let starter = socket::accept(listener)?;
+    exec::dup_onto(starter, &tools.control)?;
+    await_parent(tools, Barrier::Go)
+}
+
+fn join(tools: &mut Tools, kind: NsKind) -> Result<()> {
+    let namespace = tools.namespaces.iter().find(|(have, _)| *have == kind);
+    ns::setns(&namespace.ok_or(Errno::EBADF)?.1, kind.flag())
+}
+
+fn load_filter(tools: &Tools) -> Result<()> {
+    let Some((program, flags)) = &tools.filter else { return Ok(()) };
+    seccomp::seccomp_load(program, *flags).map(drop)
+}

@@ -1,0 +1,202 @@
+//! DO: the steps of a plan, one after the other.
+//!
+//! The parent walks the list and does its own steps; `Clone` makes the child, which walks the same
+//! list and does the rest ([`child`]). They meet at barriers ([`barrier`]). A step that fails in the
+//! child is reported as its number and an errno; the words are the plan's. There is no undoing here:
+//! what was made is recorded before it is made, and `ops::delete` takes it down.
+
+pub mod console;
+pub mod hooks;
+
+mod barrier;
+mod child;
+mod fault;
+mod parent;
+mod process;
+mod rootfs;
+mod trace;
+mod words;
+
+pub use barrier::{Report, receive, send};
+pub use words::{after_start, exec_failed};
+
+use super::container::Container;
+use super::plan::Plan;
+use super::plan::step::{Barrier, Planned, Side};
+use crate::error::{Context, Error, Result};
+use crate::sys::{clone, socket};
+use fault::Fault;
+use oci_spec::runtime::Hooks;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use trace::Trace;
+
+/// How long the parent waits for the child to reach a barrier. Generous: a mount may wait for a
+/// disk or a network.
+const CHILD_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What a launch needs beside its plan.
+#[derive(Default)]
+pub struct Job<'a> {
+    /// Whose record gets the pid, and whom hooks are told about.
+    pub container: Option<&'a mut Container>,
+    /// `exec`: the init process of the container to join.
+    pub join: Option<OwnedFd>,
+    /// Hooks of the creation.
+    pub hooks: Option<&'a Hooks>,
+    /// `create`: where `start` will connect.
+    pub start: Option<OwnedFd>,
+    /// Where the terminal's master is sent.
+    pub console: Option<OwnedFd>,
+    /// `--trace`.
+    pub trace: Option<&'a Path>,
+}
+
+/// A process that is ready: it waits for `start`, or runs the user's program.
+pub struct Launched {
+    /// On the host.
+    pub pid: i32,
+    /// The same, free of pid reuse.
+    pub pidfd: OwnedFd,
+    control: OwnedFd,
+}
+
+impl Launched {
+    /// Kills and reaps: the launch has failed.
+    fn abandon(self) -> Result<i32> {
+        match clone::pidfd_send_signal(&self.pidfd, clone::SIGKILL) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+            Err(errno) => return Err(errno).doing(|| "kill the half-made process"),
+        }
+        clone::wait(&self.pidfd).doing(|| "reap the half-made process")
+    }
+}
+
+/// What the parent has made so far.
+struct Parent<'a> {
+    plan: &'a Plan,
+    job: Job<'a>,
+    trace: Option<Trace>,
+    fault: Fault,
+    launched: Option<Launched>,
+    /// The parent's own PID namespace, while its children are born in another.
+    own_pid_namespace: Option<OwnedFd>,
+}
+
+/// Does the plan. On failure no process is left; the rest is for the caller to tear down.
+pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
+    let trace = job.trace.map(|_| Trace::new(plan.steps.len())).transpose()?;
+    let path = job.trace;
+    let fault = Fault::from_env(&plan.steps)?;
+    let mut parent = Parent { plan, job, trace, fault, launched: None, own_pid_namespace: None };
+    let done = parent.walk().and_then(|()| parent.await_program());
+    if let (Some(trace), Some(path)) = (&parent.trace, path) {
+        trace.write(path, &plan.steps)?;
+    }
+    match (done, parent.launched) {
+        (Ok(()), Some(launched)) => Ok(launched),
+        (Ok(()), None) => Err(Error::new(crate::error::Kind::Bug, "a plan without a clone")),
+        (Err(error), Some(launched)) => {
+            launched.abandon()?;
+            Err(error)
+        }
+        (Err(error), None) => Err(error),
+    }
+}
+
+impl Parent<'_> {
+    fn walk(&mut self) -> Result<()> {
+        let plan = self.plan;
+        for (index, planned) in plan.steps.iter().enumerate() {
+            if planned.side == Side::Child {
+                continue;
+            }
+            self.trace.inspect(|trace| trace.begin(index));
+            let struck = self.fault.strike(index).map_err(Error::from);
+            let done = struck
+                .map_err(|error| error.doing(planned.to_string()))
+                .and_then(|()| self.one(planned));
+            let result = match &done {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.errno().unwrap_or(nix::errno::Errno::EIO)),
+            };
+            self.trace.inspect(|trace| trace.end(index, result));
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the program has been executed, unless it waits for `start`.
+    fn await_program(&self) -> Result<()> {
+        if self.job.start.is_some() {
+            return Ok(());
+        }
+        match self.receive()? {
+            None => Ok(()),
+            Some(report) => Err(self.failed(report)),
+        }
+    }
+
+    /// Waits until the child has reached `barrier`.
+    fn await_child(&self, barrier: Barrier) -> Result<()> {
+        match self.receive()? {
+            Some(report) if report.errno == 0 => Ok(()),
+            Some(report) => Err(self.failed(report)),
+            None => Err(self.died(barrier)),
+        }
+    }
+
+    fn receive(&self) -> Result<Option<Report>> {
+        let launched = self.launched()?;
+        match barrier::receive(&launched.control) {
+            Err(nix::errno::Errno::EAGAIN) => {
+                let seconds = CHILD_DEADLINE.as_secs();
+                Err(Error::system(format!(
+                    "the container's process has not answered for {seconds} s"
+                )))
+            }
+            received => received.doing(|| "listen to the container's process"),
+        }
+    }
+
+    fn failed(&self, report: Report) -> Error {
+        match self.plan.steps.get(report.step as usize) {
+            Some(planned) => words::failed(planned, report.errno),
+            None => words::errno(report.errno),
+        }
+    }
+
+    /// It is gone without a word: killed from outside.
+    fn died(&self, barrier: Barrier) -> Error {
+        let cause = format!("the container's process died before it was {}", barrier.name());
+        Error::system(cause).hint("was it killed, or out of memory? see dmesg")
+    }
+
+    fn launched(&self) -> Result<&Launched> {
+        self.launched.as_ref().ok_or_else(|| Error::new(crate::error::Kind::Bug, "no child yet"))
+    }
+
+    /// clone3: everything the child needs is made before.
+    fn clone(&mut self, planned: &Planned, flags: u64) -> Result<()> {
+        let (control, childs) = barrier::pair().doing(|| "make a socket pair")?;
+        socket::set_receive_timeout(&control, CHILD_DEADLINE).doing(|| "set a deadline")?;
+        let mut tools = self.tools(childs)?;
+        let cgroup = self.plan.cgroup.as_ref();
+        let cgroup = cgroup.map(|cgroup| cgroup.clone_into()).transpose()?.flatten();
+        // Nobody in the container gets at this process or its copy; see selfexe.
+        crate::sys::cred::set_dumpable(false).doing(|| "become undumpable")?;
+        let cloned = clone::clone3(flags, cgroup.as_ref().map(std::os::fd::AsFd::as_fd));
+        if matches!(cloned, Ok(clone::Forked::Child)) {
+            child::run(&self.plan.steps, &mut tools);
+        }
+        crate::sys::cred::set_dumpable(true).doing(|| "become dumpable")?;
+        if let Some(own) = self.own_pid_namespace.take() {
+            crate::sys::ns::setns(own, 0).doing(|| "return to the PID namespace")?;
+        }
+        if let clone::Forked::Parent { pid, pidfd } = cloned.doing(|| planned.to_string())? {
+            self.launched = Some(Launched { pid, pidfd, control });
+        }
+        Ok(())
+    }
+}

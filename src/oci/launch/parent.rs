@@ -1,0 +1,181 @@
+//! The parent's steps.
+
+use super::child::Tools;
+use super::{Parent, barrier, hooks};
+use crate::error::{Context, Error, Kind, Result};
+use crate::oci::container::{Status, start_time};
+use crate::oci::plan::step::{Barrier, HookPoint, Limits, Planned, Program, Step};
+use crate::oci::selfexe;
+use crate::sys::types::NsKind;
+use crate::sys::{Errno, exec, fs, limits, ns, seccomp};
+use nix::fcntl::OFlag;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+impl Parent<'_> {
+    pub(super) fn one(&mut self, planned: &Planned) -> Result<()> {
+        let words = || planned.to_string();
+        match &planned.step {
+            Step::MakeCgroup => self.cgroup()?.make(false).doing(words),
+            Step::Clone(kinds) => {
+                self.clone(planned, kinds.iter().fold(0, |flags, kind| flags | kind.flag()))
+            }
+            Step::JoinNamespace(kind, path) => self.join_for_children(*kind, path).doing(words),
+            Step::JoinContainer(_) => self.join_containers_pids().doing(words),
+            Step::IdMaps { uids, gids } => self.id_maps(uids, gids).doing(words),
+            Step::Record => self.record().doing(words),
+            Step::Limit(which) => self.limit(*which),
+            Step::Hooks(point) => self.hooks(*point),
+            Step::OomScore(score) => self.oom_score(*score).doing(words),
+            Step::Rlimit { resource, soft, hard, .. } => {
+                limits::prlimit(self.launched()?.pid, *resource, *soft, *hard).doing(words)
+            }
+            Step::Send(barrier) => self.tell(*barrier).doing(words),
+            Step::Await(barrier) => self.await_child(*barrier),
+            _ => Err(Error::new(Kind::Bug, "not a step of the parent's")).doing(words),
+        }
+    }
+
+    fn cgroup(&self) -> Result<&crate::oci::cgroup::Cgroup> {
+        self.plan.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "no cgroup"))
+    }
+
+    /// Children are born in the namespace from here on, until the clone has made the one.
+    fn join_for_children(&mut self, kind: NsKind, path: &CStr) -> Result<()> {
+        let namespace = open_namespace(path)?;
+        let own = c"/proc/self/ns/pid";
+        self.own_pid_namespace = Some(open_namespace(own)?);
+        Ok(ns::setns(namespace, kind.flag())?)
+    }
+
+    fn join_containers_pids(&mut self) -> Result<()> {
+        self.own_pid_namespace = Some(open_namespace(c"/proc/self/ns/pid")?);
+        let init = self.job.join.as_ref().ok_or(Errno::EBADF)?;
+        Ok(ns::setns(init, NsKind::Pid.flag())?)
+    }
+
+    fn id_maps(&self, uids: &str, gids: &str) -> Result<()> {
+        let pid = self.launched()?.pid;
+        for (name, map) in [("uid_map", uids), ("gid_map", gids)] {
+            let path = format!("/proc/{pid}/{name}");
+            fs::write_kernel_file(Path::new(&path), map.as_bytes()).doing(|| path)?;
+        }
+        Ok(())
+    }
+
+    /// From here on `delete` finds the process, whatever happens to this one.
+    fn record(&mut self) -> Result<()> {
+        let pid = self.launched()?.pid;
+        let Some(container) = self.job.container.as_deref_mut() else { return Ok(()) };
+        let time = start_time(pid).ok_or_else(|| Error::system("the process is gone already"))?;
+        container.record.pid = pid;
+        container.record.start_time = time;
+        container.save()
+    }
+
+    fn limit(&self, which: Limits) -> Result<()> {
+        let cgroup = self.cgroup()?;
+        let resources = self.plan.resources.as_ref();
+        match (which, resources) {
+            (Limits::Memory, Some(resources)) => cgroup.set_memory(resources),
+            (Limits::Others, Some(resources)) => {
+                cgroup.set_devices(resources.devices().as_deref().unwrap_or_default())?;
+                cgroup.set_early(resources)
+            }
+            (Limits::Others, None) => cgroup.set_devices(&[]),
+            (Limits::Memory, None) => Ok(()),
+        }
+    }
+
+    fn hooks(&self, point: HookPoint) -> Result<()> {
+        let Some(all) = self.job.hooks else { return Ok(()) };
+        let list = match point {
+            HookPoint::Prestart => all.prestart(),
+            HookPoint::CreateRuntime => all.create_runtime(),
+            HookPoint::CreateContainer => all.create_container(),
+            HookPoint::StartContainer => all.start_container(),
+        };
+        let container = self.job.container.as_deref();
+        let container = container.ok_or_else(|| Error::new(Kind::Bug, "hooks of no container"))?;
+        let started = point == HookPoint::StartContainer;
+        let state = container.state(if started { Status::Created } else { Status::Creating });
+        let inside = hooks::Inside { init: &self.launched()?.pidfd, kinds: &self.plan.namespaces };
+        let own = matches!(point, HookPoint::CreateContainer | HookPoint::StartContainer);
+        let inside = own.then_some(inside);
+        hooks::run(list.as_deref().unwrap_or_default(), point.name(), &state, inside)
+    }
+
+    /// By the parent, who sees it through the host's own procfs.
+    fn oom_score(&self, score: i32) -> Result<()> {
+        let path = format!("/proc/{}/oom_score_adj", self.launched()?.pid);
+        Ok(fs::write_kernel_file(Path::new(&path), score.to_string().as_bytes())?)
+    }
+
+    fn tell(&self, barrier: Barrier) -> Result<()> {
+        let report = barrier::Report { step: barrier as u32, errno: 0 };
+        Ok(barrier::send(&self.launched()?.control, report)?)
+    }
+
+    /// All that the child will use.
+    pub(super) fn tools(&mut self, control: OwnedFd) -> Result<Tools> {
+        let plan = self.plan;
+        let mut namespaces = Vec::new();
+        for planned in &plan.steps {
+            if let Step::JoinNamespace(kind, path) = &planned.step {
+                namespaces.push((*kind, open_namespace(path).doing(|| planned.to_string())?));
+            }
+        }
+        let tasks = plan.cgroup.as_ref().map(|cgroup| cgroup.tasks()).transpose()?;
+        let (index, program) = plan.program()?;
+        let (argv, envp) = vectors(&control, index, program)?;
+        Ok(Tools {
+            control,
+            start: self.job.start.as_ref().map(OwnedFd::try_clone).transpose()?,
+            console: self.job.console.take(),
+            namespaces,
+            container: self.job.join.take(),
+            tasks: tasks.unwrap_or_default(),
+            filter: plan.filter.as_ref().map(filter),
+            last: selfexe::last()?,
+            argv,
+            envp,
+            trace: self.trace,
+            fault: self.fault,
+        })
+    }
+}
+
+fn open_namespace(path: &CStr) -> Result<OwnedFd> {
+    let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+    Ok(fs::open(path, OFlag::O_RDONLY, 0)?.into())
+}
+
+fn filter(filter: &crate::oci::seccomp::Filter) -> (Vec<seccomp::Instruction>, u32) {
+    let program = filter.program.iter().map(|insn| seccomp::Instruction {
+        code: insn.code,
+        jt: insn.jt,
+        jf: insn.jf,
+        k: insn.k,
+    });
+    (program.collect(), filter.flags)
+}
+
+/// The arguments of `last` (pause/last.rs) and the program's environment.
+pub(super) fn vectors(
+    control: &OwnedFd,
+    step: usize,
+    program: &Program,
+) -> Result<(exec::CVec, exec::CVec)> {
+    let count = program.candidates.len();
+    let mut arguments = vec![c"last".to_owned()];
+    for number in [control.as_raw_fd() as usize, step, count] {
+        arguments.push(CString::new(number.to_string()).unwrap_or_default());
+    }
+    arguments.extend(program.candidates.iter().cloned());
+    arguments.extend(program.args.iter().cloned());
+    let env = program.env.clone();
+    let envp = if program.home { exec::CVec::with_spare(env) } else { exec::CVec::new(env) };
+    Ok((exec::CVec::new(arguments), envp))
+}

@@ -1,0 +1,130 @@
+//! `create`, and what it shares with `run`.
+
+use super::{CreateOptions, Created, delete};
+use crate::error::{Context, Error, Result};
+use crate::oci::bundle::Bundle;
+use crate::oci::container::{Container, RECORD_VERSION, Record};
+use crate::oci::host::Host;
+use crate::oci::launch::{self, Job, Launched, after_start};
+use crate::oci::plan::{self, Mode, Options, Plan};
+use crate::sys::{fs, socket};
+use nix::fcntl::OFlag;
+use oci_spec::runtime::{Hook, Hooks, Spec};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Creates a container: namespaces, mounts, cgroups are there; the user's program waits for
+/// `start`.
+pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
+    let story = || format!("create {}", options.id);
+    let console = console_socket(&bundle.spec, options).doing(story)?;
+    let (_, launched) = bring_up(bundle, options, Mode::Create, console).doing(story)?;
+    Ok(Created { pid: launched.pid, pidfd: launched.pidfd })
+}
+
+/// Where a detached container's terminal goes.
+pub(super) fn console_socket(spec: &Spec, options: &CreateOptions) -> Result<Option<OwnedFd>> {
+    let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
+    connect_console(terminal == Some(true), options.console_socket.as_deref())
+}
+
+/// The connected console socket; runc's words for what does not fit together.
+pub(super) fn connect_console(terminal: bool, path: Option<&Path>) -> Result<Option<OwnedFd>> {
+    match (terminal, path) {
+        (true, Some(path)) => socket::connect_stream(path)
+            .map(Some)
+            .doing(|| format!("connect to console socket {}", path.display())),
+        (false, None) => Ok(None),
+        (true, None) => Err(Error::user(
+            "cannot allocate tty if runp will detach without setting console socket",
+        )),
+        (false, Some(_)) => {
+            Err(Error::user("cannot use console socket if runp will not detach or allocate tty"))
+        }
+    }
+}
+
+/// Reserves the name, does the plan and writes the pid file. On failure nothing is left.
+pub(super) fn bring_up(
+    bundle: &Bundle,
+    options: &CreateOptions,
+    mode: Mode,
+    console: Option<OwnedFd>,
+) -> Result<(Container, Launched)> {
+    let plan = plan::plan(&bundle.spec, &Host::probe()?, &Options::new(bundle, options, mode))?;
+    let (mut container, lock) = Container::reserve(&options.root, record(bundle, options, &plan))?;
+    let made = launch_in(&mut container, bundle, options, &plan, console);
+    drop(lock);
+    made.map(|launched| (container, launched)).map_err(|error| {
+        // The one way down, from wherever it went wrong.
+        match delete(&options.root, &options.id, true) {
+            Ok(()) => error,
+            Err(left) => error.hint(format!("removing what was made failed too: {left}")),
+        }
+    })
+}
+
+fn launch_in(
+    container: &mut Container,
+    bundle: &Bundle,
+    options: &CreateOptions,
+    plan: &Plan,
+    console: Option<OwnedFd>,
+) -> Result<Launched> {
+    let config = serde_json::to_vec(&bundle.spec).map_err(|e| Error::system(e.to_string()))?;
+    let path = container.dir.join("config.json");
+    fs::write_atomic(&path, &config, 0o600).doing(|| format!("write {}", path.display()))?;
+    let waits = plan.steps.iter().any(|planned| planned.step.name() == "await-start");
+    let start = if waits { Some(listen(&container.dir)?) } else { None };
+    let hooks = bundle.spec.hooks().as_ref();
+    let trace = options.trace.as_deref();
+    let job = Job { container: Some(container), hooks, start, console, trace, ..Job::default() };
+    let launched = launch::launch(plan, job)?;
+    if let Some(path) = &options.pid_file {
+        write_pid(path, launched.pid)?;
+    }
+    Ok(launched)
+}
+
+fn listen(dir: &Path) -> Result<OwnedFd> {
+    let what = || format!("make the socket {}/start", dir.display());
+    let dir = fs::open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).doing(what)?;
+    socket::listen_at(dir.as_fd(), "start").doing(what)
+}
+
+/// Writes `--pid-file`.
+pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
+    fs::write_atomic(path, pid.to_string().as_bytes(), 0o644)
+        .doing(|| format!("write pid file {}", path.display()))
+}
+
+fn record(bundle: &Bundle, options: &CreateOptions, plan: &Plan) -> Record {
+    let spec = &bundle.spec;
+    let hooks = |list: fn(&Hooks) -> &Option<Vec<Hook>>| {
+        spec.hooks().as_ref().and_then(|hooks| list(hooks).clone()).unwrap_or_default()
+    };
+    Record {
+        version: RECORD_VERSION,
+        oci_version: spec.version().clone(),
+        id: options.id.clone(),
+        bundle: bundle.dir.clone(),
+        rootfs: plan.rootfs.clone(),
+        created: jiff::Timestamp::now().to_string(),
+        owner: owner(),
+        annotations: spec.annotations().clone().unwrap_or_default(),
+        cgroup: plan.cgroup.clone(),
+        namespaces: plan.namespaces.clone(),
+        after_start: after_start(plan),
+        start_container: hooks(Hooks::start_container),
+        poststart: hooks(Hooks::poststart),
+        poststop: hooks(Hooks::poststop),
+        ..Record::default()
+    }
+}
+
+fn owner() -> String {
+    match crate::sys::cred::geteuid() {
+        0 => "root".into(),
+        uid => uid.to_string(),
+    }
+}

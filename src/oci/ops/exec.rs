@@ -1,0 +1,70 @@
+//! `exec`: another process in a running container.
+
+use super::create::{connect_console, write_pid};
+use super::run::{pair, receive_master};
+use super::{Created, ExecOptions};
+use crate::error::{Context, Error, Result};
+use crate::oci::container::{Container, Status};
+use crate::oci::launch::console::supervise;
+use crate::oci::launch::{self, Job, Launched};
+use crate::oci::plan;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Runs a process in a running container. Attached: relays a terminal if `process.terminal`,
+/// forwards signals, and returns the exit status (128+N for signal N). Detached: returns 0.
+pub fn exec(root: &Path, id: &str, options: &ExecOptions) -> Result<i32> {
+    let story = || format!("exec {id}");
+    let terminal = options.process.terminal() == Some(true);
+    if options.detach || options.console_socket.is_some() || !terminal {
+        let launched = spawn(root, id, options).doing(story)?;
+        return if options.detach { Ok(0) } else { supervise(&launched, None).doing(story) };
+    }
+    let (console, relay) = pair()?;
+    let launched = spawn_with(root, id, options, console).doing(story)?;
+    let master = relay.map(receive_master).transpose().doing(story)?;
+    supervise(&launched, master).doing(story)
+}
+
+/// As [`exec`], but returns the process instead of waiting: the caller reaps it.
+pub fn exec_spawn(root: &Path, id: &str, options: &ExecOptions) -> Result<Created> {
+    let launched = spawn(root, id, options).doing(|| format!("exec {id}"))?;
+    Ok(Created { pid: launched.pid, pidfd: launched.pidfd })
+}
+
+fn spawn(root: &Path, id: &str, options: &ExecOptions) -> Result<Launched> {
+    let terminal = options.process.terminal() == Some(true);
+    let console = connect_console(terminal, options.console_socket.as_deref())?;
+    spawn_with(root, id, options, console)
+}
+
+fn spawn_with(
+    root: &Path,
+    id: &str,
+    options: &ExecOptions,
+    console: Option<OwnedFd>,
+) -> Result<Launched> {
+    let container = Container::open(root, id)?;
+    match container.status()? {
+        Status::Running | Status::Created => {}
+        Status::Paused if options.ignore_paused => {}
+        Status::Paused => {
+            let error = Error::user("cannot exec in a paused container");
+            return Err(error.hint("--ignore-paused waits for it to be resumed"));
+        }
+        Status::Stopped | Status::Creating => {
+            return Err(Error::user("cannot exec in a stopped container"));
+        }
+    }
+    let init = container.init()?;
+    let init = init.ok_or_else(|| Error::user("cannot exec in a stopped container"))?;
+    let spec = container.config()?;
+    let plan = plan::exec(&container.record, &spec, &options.process, options.preserve_fds)?;
+    let trace = options.trace.as_deref();
+    let job = Job { join: Some(init), console, trace, ..Job::default() };
+    let launched = launch::launch(&plan, job)?;
+    if let Some(path) = &options.pid_file {
+        write_pid(path, launched.pid)?;
+    }
+    Ok(launched)
+}

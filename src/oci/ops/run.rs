@@ -1,0 +1,59 @@
+//! `run`: `create` and `start` in one, without a hand-over.
+
+use super::create::{bring_up, console_socket};
+use super::start::poststart;
+use super::{CreateOptions, Then, delete};
+use crate::error::{Context, Result};
+use crate::oci::bundle::Bundle;
+use crate::oci::launch::console::supervise;
+use crate::oci::plan::Mode;
+use crate::sys::socket;
+use std::os::fd::OwnedFd;
+
+/// Creates and starts a container, and unless detached relays its terminal, forwards signals and
+/// returns its exit status (128+N for signal N).
+pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> {
+    let story = || format!("run {}", options.id);
+    let (console, relay) = console(bundle, options, then).doing(story)?;
+    let (container, launched) = bring_up(bundle, options, Mode::Run, console).doing(story)?;
+    let ran = poststart(&container, &launched.pidfd).and_then(|()| match then {
+        Then::Detach => Ok(0),
+        Then::Delete | Then::Keep => {
+            let master = relay.map(receive_master).transpose()?;
+            supervise(&launched, master)
+        }
+    });
+    let ran = ran.doing(story);
+    if then == Then::Delete || ran.is_err() {
+        delete(&options.root, &options.id, true)?;
+    }
+    ran
+}
+
+/// The child's end and ours: the console socket's when detached, a pair of our own when we relay.
+fn console(
+    bundle: &Bundle,
+    options: &CreateOptions,
+    then: Then,
+) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    let terminal = bundle.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
+    if then == Then::Detach || options.console_socket.is_some() {
+        return Ok((console_socket(&bundle.spec, options)?, None));
+    }
+    if terminal != Some(true) {
+        return Ok((None, None));
+    }
+    pair()
+}
+
+/// A pair over which the child sends its terminal's master.
+pub(super) fn pair() -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    let (ours, childs) = socket::stream_pair().doing(|| "make a socket pair")?;
+    Ok((Some(childs), Some(ours)))
+}
+
+/// The master that the child has sent by now.
+pub(super) fn receive_master(socket: OwnedFd) -> Result<OwnedFd> {
+    let master = socket::receive_fd(socket).doing(|| "receive the terminal")?;
+    master.ok_or_else(|| crate::error::Error::system("the container has sent no terminal"))
+}

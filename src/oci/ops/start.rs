@@ -1,0 +1,85 @@
+//! `start`: the hand-over to the user's program.
+//!
+//! The created process waits in accept(2) on a socket in the container's directory, where it can be
+//! seen. `start` connects, removes the socket and says go; the connection closes when the program
+//! has been executed, or carries the reason why not. Whichever side is killed meanwhile, the other
+//! notices; nothing waits for a reader that never comes, and `delete` kills the one that waits.
+
+use crate::error::{Context, Error, Result};
+use crate::oci::container::{Container, Status};
+use crate::oci::launch::{self, Report, exec_failed, hooks};
+use crate::oci::plan::step::Barrier;
+use crate::sys::{Errno, clone, fs, socket};
+use nix::fcntl::OFlag;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the program may take from go to its execution.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Releases a created container's program; returns once it has been executed, or says why not.
+pub fn start(root: &Path, id: &str) -> Result<()> {
+    released(root, id).doing(|| format!("start {id}"))
+}
+
+fn released(root: &Path, id: &str) -> Result<()> {
+    let lock = Container::open(root, id)?.lock()?;
+    // Read under the lock: another start may have been first.
+    let container = Container::open(root, id)?;
+    let status = container.status()?;
+    let init = match (status, container.init()?) {
+        (Status::Created, Some(init)) => init,
+        (Status::Running | Status::Paused, _) => {
+            return Err(Error::user("cannot start an already running container"));
+        }
+        (_, _) => return Err(Error::user("cannot start a container that has stopped")),
+    };
+    let record = &container.record;
+    let inside = hooks::Inside { init: &init, kinds: &record.namespaces };
+    let state = container.state(Status::Created);
+    hooks::run(&record.start_container, "startContainer", &state, Some(inside))?;
+    go(&container)?;
+    drop(lock);
+    poststart(&container, &init)
+}
+
+fn go(container: &Container) -> Result<()> {
+    let what = || "reach the container's process";
+    let dir = fs::open(&container.dir, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).doing(what)?;
+    let process = socket::connect_at(dir.as_fd(), "start").doing(what)?;
+    std::fs::remove_file(container.start_socket()).doing(what)?;
+    socket::set_receive_timeout(&process, DEADLINE).doing(what)?;
+    launch::send(&process, Report { step: Barrier::Go as u32, errno: 0 }).doing(what)?;
+    match launch::receive(&process) {
+        Ok(None) => Ok(()),
+        Ok(Some(report)) => Err(failed(container, report)),
+        Err(Errno::EAGAIN) => {
+            let cause = format!("the program was not executed within {} s", DEADLINE.as_secs());
+            Err(Error::system(cause).hint("is the container frozen, or its disk stuck?"))
+        }
+        Err(errno) => Err(errno).doing(what),
+    }
+}
+
+fn failed(container: &Container, report: Report) -> Error {
+    let after = &container.record.after_start;
+    let step = report.step.checked_sub(after.first).and_then(|at| after.steps.get(at as usize));
+    match step {
+        Some(words) => Error::from(Errno::from_raw(report.errno)).doing(words.as_str()),
+        None => exec_failed(&after.program, report.errno),
+    }
+}
+
+/// A failing hook stops the container, as with runc.
+pub(super) fn poststart(container: &Container, init: &OwnedFd) -> Result<()> {
+    let state = container.state(Status::Running);
+    let ran = hooks::run(&container.record.poststart, "poststart", &state, None);
+    if ran.is_err() {
+        match clone::pidfd_send_signal(init, clone::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno).doing(|| "kill the container"),
+        }
+    }
+    ran
+}

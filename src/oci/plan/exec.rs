@@ -1,0 +1,47 @@
+//! The plan of `exec`: join, then what every process goes through.
+
+use super::process::{self, Settings};
+use super::step::{At, Step};
+use super::{OWN, Plan};
+use crate::error::{Context, Result};
+use crate::oci::container::Record;
+use crate::oci::seccomp::compile;
+use crate::sys::cred;
+use crate::sys::types::NsKind;
+use oci_spec::runtime::{Process, Spec};
+
+/// Decides how `process` gets into a running container that was created from `spec`.
+pub fn exec(record: &Record, spec: &Spec, process: &Process, preserve_fds: u32) -> Result<Plan> {
+    let mut plan = Plan {
+        cgroup: record.cgroup.clone(),
+        namespaces: record.namespaces.clone(),
+        rootfs: record.rootfs.clone(),
+        ..Plan::default()
+    };
+    if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        plan.filter = Some(compile(profile).doing(|| "linux.seccomp")?);
+    }
+    let at = At::field("linux.namespaces");
+    let (pid, others): (Vec<_>, Vec<_>) =
+        record.namespaces.iter().copied().partition(|kind| *kind == NsKind::Pid);
+    if !pid.is_empty() {
+        plan.parent(at, Step::JoinContainer(pid));
+    }
+    plan.parent(OWN, Step::Clone(Vec::new()));
+    plan.child(at, Step::JoinContainer(others));
+    if record.namespaces.contains(&NsKind::User) {
+        plan.child(OWN, Step::BecomeRoot);
+    }
+    plan.child(OWN, Step::Session);
+    process::terminal(process, false, &mut plan);
+    let settings = Settings {
+        process,
+        available: cred::bounding(),
+        preserve_fds,
+        limit_memory: false,
+        mode: None,
+        start_hooks: false,
+    };
+    process::steps(&settings, &mut plan)?;
+    Ok(plan)
+}
