@@ -63,6 +63,8 @@ pub fn run(steps: &[Planned], tools: &mut Tools) -> ! {
     let mut slots = Slots::default();
     // Nothing depends on it before execve, and it cannot fail.
     exec::reset_signals().unwrap_or_default();
+    // Modes are meant as they are configured; the program's mask is set with its user.
+    cred::umask(0);
     for (index, planned) in steps.iter().enumerate().filter(|(_, p)| p.side == Side::Child) {
         tools.trace.as_ref().inspect(|trace| trace.begin(index));
         let done =
