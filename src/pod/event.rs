@@ -156,9 +156,10 @@ pub enum ImageFault {
 /// How far the start of a container came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartStage {
-    /// The pod's spec cannot be met on this image (user, mounts): `CreateContainerConfigError`.
+    /// What the spec refers to is not there: `CreateContainerConfigError`.
     Config,
-    /// The bundle could not be made: `CreateContainerError`.
+    /// The bundle could not be made: no such user in the image, no command, a full disk, as under
+    /// containerd: `CreateContainerError`.
     Create,
     /// `oci::ops::create` or `start` failed, a missing program included, as under containerd:
     /// `RunContainerError`, and the instance counts as ended with 128, `StartError`.

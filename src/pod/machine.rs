@@ -7,9 +7,9 @@
 
 use super::action::{Action, EventKind, PodEvent};
 use super::event::{Event, Hook, ProbeKind};
+use super::restart::Policy;
 use super::start::Ended;
 use super::state::{ContainerState, Deletion, End, KillReason, PodState, SandboxStep, Step};
-use super::stop::Policy;
 use super::{conditions, life, probes, start, stop};
 use crate::kube::Pod;
 use k8s_openapi::api::core::v1 as api;
@@ -47,7 +47,7 @@ pub fn deadline(state: &PodState) -> Option<Timestamp> {
 }
 
 /// One turn of the machine: what it knows and what it has decided so far.
-pub struct Turn<'a> {
+pub(super) struct Turn<'a> {
     /// The wanted pod.
     pub pod: &'a Pod,
     /// The time of the turn.

@@ -1,13 +1,35 @@
-//! Exponential back-off, as the kubelet counts it (`CrashLoopBackOff`, `ImagePullBackOff`): 10 s,
-//! doubled up to 5 min, forgotten after 10 min of good conduct. No jitter.
+//! Whether and when what has ended is started again: the restart policy, and exponential back-off
+//! as the kubelet counts it (`CrashLoopBackOff`, `ImagePullBackOff`): 10 s, doubled up to 5 min,
+//! forgotten after 10 min of good conduct. No jitter.
 
-use super::state::Backoff;
+use super::state::{Backoff, KillReason};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// The first delay, in seconds.
 const FIRST: u32 = 10;
 /// The longest delay, in seconds.
 const LONGEST: u32 = 300;
+
+/// `spec.restartPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Whatever its exit status.
+    Always,
+    /// Unless it ended with 0.
+    OnFailure,
+    /// Once.
+    Never,
+}
+
+/// Whether a container that ended with `code` stays ended; `kill` if it was stopped by us.
+pub fn is_final(policy: Policy, kill: Option<KillReason>, code: i32) -> bool {
+    match (kill, policy) {
+        (Some(KillReason::Changed), _) | (_, Policy::Always) => false,
+        (_, Policy::Never) => true,
+        (Some(KillReason::Liveness | KillReason::Startup | KillReason::Sandbox), _) => false,
+        (_, Policy::OnFailure) => code == 0,
+    }
+}
 
 /// Until when a restart is held back, if the instance before it ended at `finished`; `None` if it
 /// may go on, for which the delay is raised: the next one waits.
@@ -85,6 +107,24 @@ mod tests {
         let mut backoff = raised;
         assert_eq!(hold(&mut backoff, at(601), at(601)), None);
         assert_eq!(backoff, Some(Backoff { delay: 10, updated: at(601) }));
+    }
+
+    #[test]
+    fn the_policy_decides_on_exit_statuses_and_on_what_was_stopped() {
+        use KillReason::{Changed, Liveness, PostStart};
+        let cases = [
+            // Who stopped it, its exit status, final under Always, OnFailure, Never.
+            (None, 0, [false, true, true]),
+            (None, 1, [false, false, true]),
+            (Some(PostStart), 0, [false, true, true]),
+            (Some(Liveness), 0, [false, false, true]),
+            (Some(Changed), 0, [false, false, false]),
+        ];
+        for (kill, code, expected) in cases {
+            let policies = [Policy::Always, Policy::OnFailure, Policy::Never];
+            let found = policies.map(|policy| is_final(policy, kill, code));
+            assert_eq!(found, expected, "{kill:?} {code}");
+        }
     }
 
     #[test]

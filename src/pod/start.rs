@@ -4,7 +4,7 @@
 use super::action::{Action, EventKind};
 use super::event::{Event, ExitStatus, Hook, ImageFault, StartStage};
 use super::machine::Turn;
-use super::restart::{go_duration, hold, later, raise};
+use super::restart::{go_duration, hold, is_final, later, raise};
 use super::state::{
     ContainerState, Exit, KillReason, PodState, SandboxStep, Step, Waiting, container_id,
 };
@@ -143,7 +143,7 @@ pub fn ended(turn: &mut Turn<'_>, container: &mut ContainerState, end: &Ended<'_
     container.step = Step::Idle;
     container.pid = 0;
     container.probes = Default::default();
-    container.finished = stop::is_final(turn.policy(), kill, code);
+    container.finished = is_final(turn.policy(), kill, code);
     if kill != Some(KillReason::PostStart) || container.finished {
         container.waiting = None;
     }
@@ -304,7 +304,7 @@ fn failed(turn: &mut Turn<'_>, container: &mut ContainerState, stage: StartStage
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: turn.now,
         });
-        container.finished = stop::is_final(turn.policy(), None, 128);
+        container.finished = is_final(turn.policy(), None, 128);
         container.not_before = Some(later(turn.now, NOTICE_START_ERROR));
     }
     record_error(turn, container, message);

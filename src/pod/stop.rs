@@ -4,7 +4,7 @@
 use super::action::{Action, EventKind};
 use super::event::Hook;
 use super::machine::Turn;
-use super::restart::later;
+use super::restart::{Policy, later};
 use super::state::{ContainerState, Kill, KillReason, KillStage, Step};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
@@ -149,27 +149,6 @@ fn announcement(turn: &Turn<'_>, container: &ContainerState, why: KillReason) ->
         format!("{text}, will be restarted")
     } else {
         text
-    }
-}
-
-/// `spec.restartPolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Whatever its exit status.
-    Always,
-    /// Unless it ended with 0.
-    OnFailure,
-    /// Once.
-    Never,
-}
-
-/// Whether a container that ended with `code` stays ended; `kill` if it was stopped by us.
-pub fn is_final(policy: Policy, kill: Option<KillReason>, code: i32) -> bool {
-    match (kill, policy) {
-        (Some(KillReason::Changed), _) | (_, Policy::Always) => false,
-        (_, Policy::Never) => true,
-        (Some(KillReason::Liveness | KillReason::Startup | KillReason::Sandbox), _) => false,
-        (_, Policy::OnFailure) => code == 0,
     }
 }
 

@@ -96,9 +96,9 @@ impl Instance<'_> {
         if dir.exists() {
             clean(self.place, &self.id).map_err(at(StartStage::Create))?;
         }
-        let user = self.user().map_err(at(StartStage::Config))?;
+        let user = self.user().map_err(at(StartStage::Create))?;
         self.make_places(&dir).map_err(at(StartStage::Create))?;
-        let spec = self.spec(&dir, &user).map_err(at(StartStage::Config))?;
+        let spec = self.spec(&dir, &user).map_err(at(StartStage::Create))?;
         write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
         self.take_stdio(&user).map_err(at(StartStage::Create))?;
         let root = &self.place.config.paths.oci;
