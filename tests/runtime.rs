@@ -13,6 +13,8 @@ mod console;
 mod devices;
 #[path = "runtime/exec.rs"]
 mod exec;
+#[path = "runtime/faults.rs"]
+mod faults;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/lifecycle.rs"]
