@@ -109,7 +109,7 @@ impl Layer {
     }
 
     /// The directory at `place`, missing parts made like those of the layers below.
-    fn make_directories(&self, place: &Path) -> Result<OwnedFd> {
+    fn make_directories(&mut self, place: &Path) -> Result<OwnedFd> {
         let mut dir = self.root.try_clone()?;
         let mut at = PathBuf::new();
         for part in place.iter() {
@@ -139,20 +139,20 @@ impl Layer {
             }
             if let Some(below) = below {
                 copy_attributes(&below, &dir)?;
+                self.directories.insert(at.clone(), mtime(&below.stat));
             }
         }
         Ok(dir)
     }
 
     /// The root looks as it does below, unless the archive says otherwise.
-    fn inherit_root(&self) -> Result<()> {
-        match self.merged.below().first() {
-            Some(below) => {
-                let (fd, stat) = (below.try_clone()?, inode::fstat(below)?);
-                copy_attributes(&Entry { layer: 1, fd, stat }, &self.root)
-            }
-            None => Ok(inode::fchmod(&self.root, 0o755)?),
-        }
+    fn inherit_root(&mut self) -> Result<()> {
+        let Some(below) = self.merged.below().first() else {
+            return Ok(inode::fchmod(&self.root, 0o755)?);
+        };
+        let (fd, stat) = (below.try_clone()?, inode::fstat(below)?);
+        self.directories.insert(PathBuf::new(), mtime(&stat));
+        copy_attributes(&Entry { layer: 1, fd, stat }, &self.root)
     }
 
     fn directory(&mut self, place: &Path, name: &OsStr, member: &Member) -> Result<()> {
@@ -417,7 +417,8 @@ fn xattr(name: &[u8], set: crate::sys::Result<()>) -> Result<()> {
     }
 }
 
-/// Gives `to` the owner, mode, attributes and time of a file of a lower layer.
+/// Gives `to` the owner, mode, attributes and time of a file of a lower layer; a directory's time
+/// is set again when the layer is complete.
 fn copy_attributes(from: &Entry, to: impl AsFd) -> Result<()> {
     inode::chown(&to, from.stat.st_uid, from.stat.st_gid)?;
     inode::fchmod(&to, from.stat.st_mode & 0o7777)?;
@@ -427,5 +428,9 @@ fn copy_attributes(from: &Entry, to: impl AsFd) -> Result<()> {
             xattr(bytes, inode::fsetxattr(&to, &name, &inode::getxattr(&from.fd, &name)?))?;
         }
     }
-    Ok(inode::futimens(&to, (from.stat.st_mtime, from.stat.st_mtime_nsec))?)
+    Ok(inode::futimens(&to, mtime(&from.stat))?)
+}
+
+fn mtime(stat: &inode::FileStat) -> (i64, i64) {
+    (stat.st_mtime, stat.st_mtime_nsec)
 }

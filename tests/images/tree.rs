@@ -29,11 +29,15 @@ fn tree(dir: &Path) -> String {
     sh(&format!("cd \"$1\"; {LISTING}"), &[dir])
 }
 
-/// Three layers by umoci, with files and directories removed, replaced and emptied in turn.
+/// Three layers by umoci, with files and directories removed, replaced and emptied in turn. What
+/// a layer changes gets a time in the past: umoci rounds times, and treats the future its own way.
 const LAYERS: &str = r#"
     cd "$1"
+    begin() { umoci unpack --image layout:latest $1; r=$1/rootfs; touch -d '1 second ago' mark; }
+    end() { find $r -newer mark -exec touch -h -d "$2" {} +; umoci repack --image layout:latest $1; }
     umoci init --layout layout; umoci new --image layout:latest
-    umoci unpack --image layout:latest b1; r=b1/rootfs
+
+    begin b1
     mkdir -p $r/etc $r/usr/lib/deep/er $r/opaque/sub $r/gone $r/sticky $r/tofile
     ln -s usr/lib $r/lib
     echo root:x:0:0:root:/root:/bin/sh > $r/etc/passwd
@@ -42,15 +46,19 @@ const LAYERS: &str = r#"
     chmod 1777 $r/sticky; chown 12:34 $r/opaque/a; chmod 4755 $r/opaque/a
     mkfifo -m 640 $r/etc/fifo; mknod -m 620 $r/etc/null c 1 3
     cp /bin/true $r/etc/capable; setcap cap_net_raw,cap_fowner,cap_dac_override+ep $r/etc/capable
-    touch -d '2001-02-03 04:05:06.789 UTC' $r/usr/lib/deep/er $r/etc
     truncate -s 3M $r/sparse; printf end >> $r/sparse
     printf 'n\303\244me' > "$r/$(printf 'long%0200d' 7)"
-    umoci repack --image layout:latest b1; umoci unpack --image layout:latest b2; r=b2/rootfs
+    end b1 '2001-02-03 04:05:06 UTC'
+
+    begin b2
     rm -r $r/gone $r/opaque $r/tofile; mkdir $r/opaque; echo new > $r/opaque/new; echo f > $r/tofile
     echo more > $r/lib/deep/more; rm $r/etc/fifo
-    umoci repack --image layout:latest b2; umoci unpack --image layout:latest b3; r=b3/rootfs
-    rm $r/lib $r/opaque/new; mkdir $r/lib; echo own > $r/lib/own; mkdir $r/gone; echo back > $r/gone/c
-    umoci repack --image layout:latest b3; umoci unpack --image layout:latest out"#;
+    end b2 '2002-02-03 04:05:06 UTC'
+
+    begin b3
+    rm $r/lib $r/opaque/new; mkdir $r/lib $r/gone; echo own > $r/lib/own; echo back > $r/gone/c
+    end b3 '2003-02-03 04:05:06 UTC'
+    umoci unpack --image layout:latest out"#;
 
 #[test]
 fn layers_merge_to_the_tree_that_umoci_unpacks() {
