@@ -8,7 +8,7 @@ use super::{process, rootfs};
 use crate::oci::cgroup;
 use crate::oci::plan::step::{Barrier, Planned, Side, Step, UtsField};
 use crate::sys::types::NsKind;
-use crate::sys::{Errno, Result, clone, cred, exec, ns, seccomp, socket};
+use crate::sys::{Errno, Result, clone, cred, exec, limits, ns, seccomp, socket};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -111,6 +111,7 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         Step::UtsName(UtsField::Domainname, name) => ns::setdomainname(name),
         Step::NoNewPrivileges => cred::no_new_privileges(),
         Step::Bounding(keep) => cred::drop_bounding(*keep),
+        Step::Rlimit { resource, soft, hard, .. } => limits::prlimit(0, *resource, *soft, *hard),
         Step::User(user) => process::user(user),
         Step::Capabilities(sets) => {
             cred::capset(*sets)?;

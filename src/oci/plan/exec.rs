@@ -40,6 +40,7 @@ pub fn exec(record: &Record, spec: &Spec, process: &Process, preserve_fds: u32) 
         preserve_fds,
         limit_memory: false,
         mode: None,
+        user_namespace: record.namespaces.contains(&NsKind::User),
         start_hooks: false,
     };
     process::steps(&settings, &mut plan)?;

@@ -3,7 +3,7 @@
 use super::step::{At, Barrier, HookPoint, Limits, Program, Step, User};
 use super::{Mode, OWN, Plan, Topic, cstring, missing};
 use crate::error::{Error, Result};
-use crate::sys::types::CapSets;
+use crate::sys::types::{CapSets, NsKind};
 use oci_spec::runtime::{Capabilities, PosixRlimit, PosixRlimitType, Process};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +15,7 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         preserve_fds: cx.options.preserve_fds,
         limit_memory: plan.resources.as_ref().is_some_and(|r| r.memory().is_some()),
         mode: Some(cx.options.mode),
+        user_namespace: cx.namespaces.has(NsKind::User),
         start_hooks: cx.spec.hooks().as_ref().and_then(|h| h.start_container().as_ref()).is_some(),
     };
     steps(&settings, plan)
@@ -32,6 +33,8 @@ pub(super) struct Settings<'a> {
     pub limit_memory: bool,
     /// `None` for `exec`.
     pub mode: Option<Mode>,
+    /// Whether it is in a user namespace of the container's.
+    pub user_namespace: bool,
     /// Whether there are `startContainer` hooks.
     pub start_hooks: bool,
 }
@@ -47,6 +50,9 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     let filter_first = plan.filter.is_some() && !no_new_privileges;
     chdir(process, plan)?;
     plan.child(OWN, Step::CloseFds(3 + cx.preserve_fds));
+    if !cx.user_namespace {
+        rlimits(process, |at, step| plan.child(at, step));
+    }
     let sets = capabilities(cx, plan);
     plan.child(At::field("process.capabilities.bounding"), Step::Bounding(sets.bounding));
     if no_new_privileges {
@@ -82,8 +88,8 @@ fn limits(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     if let Some(score) = cx.process.oom_score_adj() {
         plan.parent(At::field("process.oomScoreAdj"), Step::OomScore(score));
     }
-    for (index, limit) in cx.process.rlimits().iter().flatten().enumerate() {
-        plan.parent(At::item("process.rlimits", index), rlimit(limit));
+    if cx.user_namespace {
+        rlimits(cx.process, |at, step| plan.parent(at, step));
     }
     if cx.limit_memory {
         let at = At::field("linux.resources.memory");
@@ -95,6 +101,14 @@ fn limits(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     }
     plan.parent(OWN, Step::Send(Barrier::Go));
     Ok(())
+}
+
+/// The process sets its own limits, before it changes its user; in a user namespace the parent does,
+/// whose privilege to raise them counts.
+fn rlimits(process: &Process, mut add: impl FnMut(At, Step)) {
+    for (index, limit) in process.rlimits().iter().flatten().enumerate() {
+        add(At::item("process.rlimits", index), rlimit(limit));
+    }
 }
 
 fn chdir(process: &Process, plan: &mut Plan) -> Result<()> {
