@@ -1,7 +1,7 @@
 //! The sandbox's bundle: pause, which holds the pod's namespaces and its host name.
 
 use super::translate::{
-    OCI_VERSION, from_json, hostname, is_on_host_network, pod_cgroup, shares_processes,
+    Machine, OCI_VERSION, from_json, hostname, is_on_host_network, pod_cgroup, shares_processes,
 };
 use crate::error::Result;
 use crate::kube::Pod;
@@ -18,7 +18,7 @@ pub const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 ///
 /// Pause needs nothing: no capability, no device, no environment (each byte of which costs every
 /// pod a page), no mount but a `/proc` where other processes live in its pid namespace.
-pub fn spec(pod: &Pod, id: &str, rootfs: &Path) -> Result<Spec> {
+pub fn spec(pod: &Pod, id: &str, rootfs: &Path, machine: Machine) -> Result<Spec> {
     let mut namespaces = vec![json!({"type": "mount"}), json!({"type": "ipc"})];
     let mut mounts = Vec::new();
     if !is_on_host_network(pod) {
@@ -43,7 +43,7 @@ pub fn spec(pod: &Pod, id: &str, rootfs: &Path) -> Result<Spec> {
             "cwd": "/",
             "capabilities": {},
             "noNewPrivileges": true,
-            "oomScoreAdj": SANDBOX_OOM_SCORE_ADJ,
+            "oomScoreAdj": SANDBOX_OOM_SCORE_ADJ.max(machine.least_oom_score_adj),
         },
         "root": {"path": rootfs, "readonly": true},
         "hostname": hostname,

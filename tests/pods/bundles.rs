@@ -4,7 +4,7 @@
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
 use runp::kube::{Object, decode, set_defaults};
-use runp::pod::translate::{self, Input, Places, Sandbox};
+use runp::pod::translate::{self, Input, Machine, Places, Sandbox};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -69,7 +69,7 @@ fn bundle(manifest: &str) -> Value {
             ],
             hidden: &["/var/lib/runp".into()],
         },
-        node_memory: 8 << 30,
+        machine: Machine { memory: 8 << 30, least_oom_score_adj: -1000 },
         host_devices: &[device()],
     });
     let mut spec = serde_json::to_value(spec.unwrap()).unwrap();

@@ -163,7 +163,7 @@ impl Instance<'_> {
                 volumes: &volumes,
                 hidden: &hidden,
             },
-            node_memory: sandbox::node_memory(),
+            machine: sandbox::machine()?,
             host_devices: &devices,
         })
     }

@@ -9,9 +9,10 @@ use crate::oci::bundle::Bundle;
 use crate::oci::ops::{self, CreateOptions};
 use crate::pod::event::SandboxFault;
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
+use crate::pod::translate::Machine;
 use crate::pod::worker::Reply;
 use crate::pod::{logs, sandbox, state, translate, volumes};
-use crate::sys::{fork, fs};
+use crate::sys::{cred, fork, fs};
 use k8s_openapi::api::core::v1::PodSpec;
 use nix::fcntl::OFlag;
 use std::fs::{DirBuilder, File, Permissions};
@@ -75,8 +76,24 @@ pub fn volume_paths(place: &Place) -> std::result::Result<Vec<(String, PathBuf)>
     Ok(paths)
 }
 
+/// This machine, as far as bundles depend on it.
+pub fn machine() -> Result<Machine> {
+    Ok(Machine { memory: node_memory(), least_oom_score_adj: least_oom_score_adj()? })
+}
+
+/// Without `CAP_SYS_RESOURCE` no score can be lowered, proc_pid_oom_score_adj(5).
+fn least_oom_score_adj() -> Result<i32> {
+    const SYS_RESOURCE: u64 = 1 << 24;
+    if cred::bounding() & SYS_RESOURCE != 0 {
+        return Ok(-1000);
+    }
+    let path = Path::new("/proc/self/oom_score_adj");
+    let score = fs::read_kernel_file(path).doing(|| format!("read {}", path.display()))?;
+    score.trim().parse().map_err(|_| Error::system(format!("{}: {score:?}", path.display())))
+}
+
 /// Bytes of memory of this machine.
-pub fn node_memory() -> u64 {
+fn node_memory() -> u64 {
     let info = rustix::system::sysinfo();
     info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
@@ -91,7 +108,7 @@ fn start_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<(i32, Optio
     let dir = place.bundle(id);
     make_private_dir(&dir)?;
     make_shm(place)?;
-    let spec = sandbox::spec(&place.pod, id, &pause_rootfs(place)?)?;
+    let spec = sandbox::spec(&place.pod, id, &pause_rootfs(place)?, machine()?)?;
     write_json(&dir.join("config.json"), &spec)?;
     let root = &place.config.paths.oci;
     let preserve_fds = hold_output(place, reply)?;

@@ -44,10 +44,19 @@ pub struct Input<'a> {
     pub sandbox: &'a Sandbox<'a>,
     /// Where the container's files are.
     pub places: &'a Places<'a>,
-    /// Bytes of memory of the node, for the OOM score.
-    pub node_memory: u64,
+    /// The machine.
+    pub machine: Machine,
     /// Every device of the host, for a privileged container.
     pub host_devices: &'a [LinuxDevice],
+}
+
+/// What of the machine counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Who may not lower OOM scores (`CAP_SYS_RESOURCE`) gives none below its own.
+    pub least_oom_score_adj: i32,
 }
 
 /// What a container needs of its sandbox.
@@ -102,6 +111,7 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
     let devices = if is_privileged { input.host_devices } else { &[] };
     let masked = if is_privileged { &[] } else { security::MASKED };
     let readonly = if is_privileged { &[] } else { security::READONLY };
+    let score = resources::oom_score_adj(input.pod, input.container, input.machine.memory);
     from_json(json!({
         "ociVersion": OCI_VERSION,
         "process": {
@@ -118,7 +128,7 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
                 "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
             },
             "noNewPrivileges": context.allow_privilege_escalation == Some(false),
-            "oomScoreAdj": resources::oom_score_adj(input.pod, input.container, input.node_memory),
+            "oomScoreAdj": score.max(input.machine.least_oom_score_adj),
         },
         "root": {
             "path": input.places.rootfs,
