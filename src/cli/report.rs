@@ -1,7 +1,7 @@
 //! The one place that prints errors.
 
 use super::runp::log::{Level, Log};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use std::io::Write;
 
 /// Reports a failed command as runc does; the hint, which runc has not, goes to standard error
@@ -12,6 +12,26 @@ pub fn error(error: &Error, log: &Log) {
     if log.is_file() {
         stderr(&message);
     }
+    if let Some(hint) = error.hint_text() {
+        stderr(&format!("hint: {hint}"));
+    }
+}
+
+/// Reports a failed command as kubectl does. A reader of our output that is gone, as `head` is
+/// once it has its lines, is nothing to report.
+pub fn kubectl(error: &Error) {
+    if error.errno() == Some(nix::errno::Errno::EPIPE) {
+        return;
+    }
+    stderr(&match error.kind() {
+        Kind::NotFound => format!("Error from server (NotFound): {error}"),
+        Kind::AlreadyExists => format!("Error from server (AlreadyExists): {error}"),
+        Kind::Conflict => format!("Error from server (Conflict): {error}"),
+        Kind::BadRequest => format!("Error from server (BadRequest): {error}"),
+        // The message is whole: `The Pod "x" is invalid: …`.
+        Kind::Invalid => error.to_string(),
+        Kind::User | Kind::System | Kind::Bug => format!("error: {error}"),
+    });
     if let Some(hint) = error.hint_text() {
         stderr(&format!("hint: {hint}"));
     }

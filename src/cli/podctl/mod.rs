@@ -1,8 +1,132 @@
-//! kubectl's command line.
+//! kubectl's command line, for the pods of this machine: its grammar, messages and exit statuses,
+//! over [`pod::Engine`]. One file per verb.
+//!
+//! Every error exits with 1, as kubectl's do; `exec` passes on what its command exits with.
 
+mod api_resources;
+mod apply;
+mod completion;
+mod container;
+mod delete;
+mod describe;
+mod exec;
+mod files;
+mod flags;
+mod get;
+mod images;
+mod load;
+mod logs;
+mod monitor;
+mod resource;
+mod tree;
+mod usage;
+mod version;
+
+use super::report;
+use crate::error::{Context, Error, Result};
+use crate::kube;
+use crate::pod::Engine;
+use clap::{CommandFactory, FromArgMatches};
+use flags::{Cli, Verb};
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
+
+/// The errors that a verb ends with, each reported on lines of its own.
+struct Failed(Vec<Error>);
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
+    }
+}
+
+/// The exit status of a verb.
+type Outcome = std::result::Result<u8, Failed>;
+
+/// Success, unless something failed on the way.
+fn done(failed: Vec<Error>) -> Outcome {
+    if failed.is_empty() { Ok(0) } else { Err(Failed(failed)) }
+}
+
+/// What every verb sees of the globals.
+struct Call {
+    engine: Engine,
+    /// `-n`, or `default`.
+    namespace: String,
+    /// Whether `-n` was given.
+    namespace_given: bool,
+}
 
 /// Runs `podctl` with the process's own arguments.
 pub fn main() -> ExitCode {
-    todo!("podctl")
+    // First of all, and with nothing else touched: each pod has such a process, and what it
+    // allocates before its loop it keeps.
+    if let Some(outcome) = monitor::if_called() {
+        return match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&[error]),
+        };
+    }
+    let arguments: Vec<OsString> = std::env::args_os().map(usage::long).collect();
+    let cli = Cli::command().try_get_matches_from(&arguments);
+    let cli = match cli.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) => cli,
+        Err(error) => return usage::answer(&error, &arguments),
+    };
+    match run(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(Failed(errors)) => fail(&errors),
+    }
+}
+
+fn fail(errors: &[Error]) -> ExitCode {
+    errors.iter().for_each(report::kubectl);
+    ExitCode::FAILURE
+}
+
+fn run(cli: Cli) -> Outcome {
+    let Some(verb) = cli.verb else {
+        print(&Cli::command().render_help().to_string())?;
+        return Ok(0);
+    };
+    match verb {
+        Verb::ApiResources(args) => return api_resources::run(&args),
+        Verb::Completion(args) => return completion::run(&args),
+        Verb::Version(args) => return version::run(&args),
+        _ => {}
+    }
+    let namespace = cli.globals.namespace.clone();
+    namespace.as_deref().map_or(Ok(()), kube::namespace_name)?;
+    let call = Call {
+        engine: Engine::open(cli.globals.config()?)?,
+        namespace_given: namespace.is_some(),
+        namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+    };
+    match verb {
+        Verb::Apply(args) => apply::run(&call, &args),
+        Verb::Delete(args) => delete::run(&call, &args),
+        Verb::Describe(args) => describe::run(&call, &args),
+        Verb::Exec(args) => exec::run(&call, &args),
+        Verb::Get(args) => get::run(&call, &args),
+        Verb::Images(args) => images::run(&call, &args),
+        Verb::Load(args) => load::run(&call, &args),
+        Verb::Logs(args) => logs::run(&call, &args),
+        Verb::Tree(args) => tree::run(&call, &args),
+        Verb::ApiResources(_) | Verb::Completion(_) | Verb::Version(_) => Ok(0),
+    }
+}
+
+/// Text on standard output, at once.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).doing(|| STDOUT)
+}
+
+/// What [`report::kubectl`] knows a closed pipe by.
+const STDOUT: &str = "write to standard output";
+
+/// A line on standard error; when that is closed, there is nobody left to tell.
+fn tell(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
 }

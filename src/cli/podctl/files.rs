@@ -1,0 +1,98 @@
+//! `-f FILE`, `-f -`, `-f DIR`: manifests, all read and decoded before anything is done with one.
+
+use crate::error::{Context, Error, Result};
+use crate::kube::{self, Object, Pod};
+use crate::sys::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// kubectl reads files of any size; a manifest of pods is not larger than this.
+const LIMIT: u64 = 64 << 20;
+
+/// A pod and the file it stands in, as the user called it.
+pub struct Manifest {
+    /// For messages.
+    pub file: String,
+    /// As written.
+    pub pod: Pod,
+}
+
+/// The pods of all `-f`, in the order given, a directory's files in the order of their names.
+pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>> {
+    let mut manifests = Vec::new();
+    for name in names.iter().flat_map(|name| name.split(',')) {
+        if name == "-" {
+            let mut text = String::new();
+            std::io::stdin().take(LIMIT).read_to_string(&mut text).doing(|| "read STDIN")?;
+            add(&mut manifests, "STDIN", &text)?;
+            continue;
+        }
+        if name.starts_with("http://") || name.starts_with("https://") {
+            return Err(Error::user(format!("{name}: runp reads manifests from files only"))
+                .hint(format!("curl -sSL {name} | podctl apply -f -")));
+        }
+        let path = Path::new(name);
+        if !path.try_exists().doing(|| format!("stat {name}"))? {
+            return Err(Error::user(format!("the path \"{name}\" does not exist")));
+        }
+        for path in if path.is_dir() { manifests_in(path, recursive)? } else { vec![path.into()] } {
+            let name = path.display().to_string();
+            let text = fs::read_limited(&path, LIMIT).doing(|| format!("read {name}"))?;
+            let text = String::from_utf8(text)
+                .map_err(|_| Error::user(format!("error parsing {name}: it is not UTF-8 text")))?;
+            add(&mut manifests, &name, &text)?;
+        }
+    }
+    Ok(manifests)
+}
+
+fn add(manifests: &mut Vec<Manifest>, file: &str, text: &str) -> Result<()> {
+    for object in kube::decode(file, text)? {
+        let Object::Pod(pod) = object;
+        manifests.push(Manifest { file: file.to_owned(), pod: *pod });
+    }
+    Ok(())
+}
+
+/// What kubectl takes for a manifest in a directory.
+fn manifests_in(dir: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
+    let doing = || format!("read {}", dir.display());
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).doing(doing)? {
+        paths.push(entry.doing(doing)?.path());
+    }
+    paths.sort_unstable();
+    let mut found = Vec::new();
+    for path in paths {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            found.extend(if recursive { manifests_in(&path, true)? } else { Vec::new() });
+        } else if ["yaml", "yml", "json"].contains(&ending) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directorys_manifests_are_its_yaml_and_json_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        for name in ["b.yaml", "a.json", "c.yml", "README.md", "sub/d.yaml"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let names = |recursive| -> Vec<String> {
+            let paths = manifests_in(dir.path(), recursive).unwrap();
+            let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            paths.iter().map(name).collect()
+        };
+        assert_eq!(names(false), ["a.json", "b.yaml", "c.yml"]);
+        assert_eq!(names(true), ["a.json", "b.yaml", "c.yml", "d.yaml"]);
+        let error = read(&["/nowhere.yaml".into()], false).err().unwrap();
+        assert_eq!(error.to_string(), "the path \"/nowhere.yaml\" does not exist");
+    }
+}

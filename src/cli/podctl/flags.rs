@@ -1,0 +1,172 @@
+//! The command line as data: globals and verbs; each verb's own flags stand with the verb.
+
+use super::{
+    api_resources, apply, completion, delete, describe, exec, get, images, load, logs, tree,
+    version,
+};
+use crate::error::{Context, Error, Result};
+use crate::pod::{Config, Network, Paths};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Runs Kubernetes pods on this machine, without a cluster and without a daemon.
+#[derive(Parser)]
+#[command(name = "podctl", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// Flags of every verb.
+#[derive(Args)]
+pub struct Globals {
+    /// Directory of everything the instance has [default: system directories; env: RUNP_ROOT]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Namespace of the pods [default: default]
+    #[arg(short, long, global = true)]
+    pub namespace: Option<String>,
+    /// Name of the node [default: the host's name]
+    #[arg(long, global = true, value_name = "NAME")]
+    node_name: Option<String>,
+    /// How new pods reach the network: bridge or none
+    #[arg(long, global = true, value_name = "KIND", default_value = "bridge",
+        value_parser = parse_network, hide_default_value = true)]
+    network: Network,
+    /// Subnet of the pods' bridge, where there are no pods yet [default: 10.88.0.0/16 or a free one]
+    #[arg(long, global = true, value_name = "CIDR")]
+    pod_cidr: Option<String>,
+}
+
+/// kubectl's verbs, and podctl's own.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Create pods from manifests, or change them
+    Apply(apply::Flags),
+    /// List pods
+    Get(get::Flags),
+    /// Show pods in detail
+    Describe(describe::Flags),
+    /// Print the logs of a container
+    Logs(logs::Flags),
+    /// Run a command in a container
+    Exec(exec::Flags),
+    /// Delete pods
+    Delete(delete::Flags),
+    /// Load images from an archive
+    Load(load::Flags),
+    /// List images
+    Images(images::Flags),
+    /// Show a pod as its processes
+    Tree(tree::Flags),
+    /// Print a shell's completion script
+    Completion(completion::Flags),
+    /// List what there is to manage
+    #[command(name = "api-resources")]
+    ApiResources(api_resources::Flags),
+    /// Print the version
+    Version(version::Flags),
+}
+
+impl Globals {
+    /// The instance's settings.
+    pub fn config(&self) -> Result<Config> {
+        let given = self.root.clone().or_else(|| {
+            std::env::var_os("RUNP_ROOT").filter(|root| !root.is_empty()).map(PathBuf::from)
+        });
+        let paths = match given {
+            None => Paths::system(),
+            // Monitors run in another directory.
+            Some(root) => Paths::below(
+                &std::path::absolute(&root).doing(|| format!("resolve {}", root.display()))?,
+            ),
+        };
+        Ok(Config {
+            paths,
+            node: self.node_name.clone().map_or_else(host_name, Ok)?,
+            network: self.network,
+            pod_cidr: self.pod_cidr.clone(),
+        })
+    }
+}
+
+/// The host's name, in lower case as a node's is.
+fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().doing(|| "read the host's name")?;
+    let name = name.into_string().map_err(|_| Error::system("the host's name is not UTF-8"));
+    name.map(|name| name.to_lowercase()).hint(|| "give --node-name")
+}
+
+fn parse_network(text: &str) -> std::result::Result<Network, String> {
+    match text {
+        "bridge" => Ok(Network::Bridge),
+        "none" => Ok(Network::None),
+        _ => Err("must be bridge or none".to_owned()),
+    }
+}
+
+/// A flag that kubectl's users write as `--wait`, `--wait=true` or `--wait=false`.
+pub fn parse_bool(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "true" | "True" | "TRUE" | "t" | "T" | "1" => Ok(true),
+        "false" | "False" | "FALSE" | "f" | "F" | "0" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
+    }
+}
+
+/// A duration as Go writes it: `90s`, `1h30m`, `1.5h`, `0`.
+pub fn parse_duration(text: &str) -> std::result::Result<std::time::Duration, String> {
+    let invalid = || format!("time: invalid duration {text:?}");
+    if text == "0" {
+        return Ok(std::time::Duration::ZERO);
+    }
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let letters = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let unit = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "" => return Err(format!("time: missing unit in duration {text:?}")),
+            other => return Err(format!("time: unknown unit {other:?} in duration {text:?}")),
+        };
+        seconds += number.parse::<f64>().map_err(|_| invalid())? * unit;
+        rest = after;
+    }
+    if text.is_empty() {
+        return Err(invalid());
+    }
+    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        let millis = |text| parse_duration(text).map(|duration| duration.as_millis());
+        let cases = [("0", 0), ("90s", 90_000), ("1h30m", 5_400_000), ("1.5s", 1500), ("2ms", 2)];
+        for (text, expected) in cases {
+            assert_eq!(millis(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "5", "s", "5x", "-5s", "1..5s", "99999999999999999999h"] {
+            assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `pods web`, `po/web`, `pod -l app=web`: which pods a command line means.
+
+use super::Call;
+use crate::error::{Error, Kind, Result};
+use crate::kube::{Pod, Selector};
+
+/// Names of the one resource there is.
+const PODS: [&str; 3] = ["pods", "pod", "po"];
+
+/// Pods by name, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// In the order given.
+    Names(Vec<String>),
+    /// `pods` alone.
+    All,
+}
+
+/// Reads `TYPE [NAME…]` or `TYPE/NAME…`.
+pub fn target(words: &[String]) -> Result<Target> {
+    let Some(first) = words.first() else {
+        return Err(Error::user("Required resource not specified.")
+            .hint("pods are what there is: podctl get pods"));
+    };
+    if words.iter().any(|word| word.contains('/')) {
+        return words.iter().map(|word| slashed(word)).collect::<Result<_>>().map(Target::Names);
+    }
+    first.split(',').try_for_each(is_pods)?;
+    let names: Vec<String> = words.iter().skip(1).cloned().collect();
+    Ok(if names.is_empty() { Target::All } else { Target::Names(names) })
+}
+
+/// Reads `NAME` or `TYPE/NAME`, of verbs for which a pod goes without saying.
+pub fn name(word: &str) -> Result<String> {
+    if word.contains('/') { slashed(word) } else { Ok(word.to_owned()) }
+}
+
+fn slashed(word: &str) -> Result<String> {
+    match word.split_once('/') {
+        None => Err(Error::user(
+            "there is no need to specify a resource type as a separate \
+             argument when passing arguments in resource/name form (e.g. 'kubectl get \
+             resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'",
+        )),
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
+            is_pods(kind).map(|()| name.to_owned())
+        }
+        Some(_) => {
+            Err(Error::user("arguments in resource/name form must have a single resource and name"))
+        }
+    }
+}
+
+fn is_pods(kind: &str) -> Result<()> {
+    let (bare, version) = kind.split_once('.').unwrap_or((kind, "v1"));
+    if version.trim_end_matches('.') == "v1" && PODS.contains(&bare.to_lowercase().as_str()) {
+        return Ok(());
+    }
+    Err(Error::user(format!("the server doesn't have a resource type \"{kind}\""))
+        .hint("podctl manages pods: podctl get pods"))
+}
+
+/// The pods of the namespace (or of all of them) that a selector picks.
+pub fn list(call: &Call, all_namespaces: bool, selector: Option<&str>) -> Result<Vec<Pod>> {
+    let selector = selector.map(Selector::parse).transpose()?;
+    let mut pods = call.engine.list((!all_namespaces).then_some(call.namespace.as_str()))?;
+    if let Some(selector) = selector {
+        pods.retain(|pod| selector.matches(pod.metadata.labels.as_ref()));
+    }
+    Ok(pods)
+}
+
+/// The pods of those names, and the errors about those that are not there.
+pub fn named(call: &Call, names: &[String]) -> (Vec<Pod>, Vec<Error>) {
+    let (mut pods, mut errors) = (Vec::new(), Vec::new());
+    for name in names {
+        match call.engine.get(&call.namespace, name) {
+            Ok(pod) => pods.push(pod),
+            Err(error) => errors.push(error),
+        }
+    }
+    (pods, errors)
+}
+
+/// For `--ignore-not-found`.
+pub fn is_missing(error: &Error) -> bool {
+    error.kind() == Kind::NotFound
+}
+
+/// A part of a pod's metadata that a stored pod always has.
+pub fn part(part: Option<&String>) -> &str {
+    part.map_or("", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> std::result::Result<Target, String> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        target(&words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn resources_are_named_as_kubectl_names_them() {
+        let names = |names: &[&str]| {
+            Ok(Target::Names(names.iter().map(|name| (*name).to_owned()).collect()))
+        };
+        assert_eq!(read("pods"), Ok(Target::All));
+        assert_eq!(read("po,pods"), Ok(Target::All));
+        assert_eq!(read("Pod a b"), names(&["a", "b"]));
+        assert_eq!(read("pod/a po/b"), names(&["a", "b"]));
+        assert_eq!(read("pods.v1. a"), names(&["a"]));
+        let unknown = "the server doesn't have a resource type \"deploy\"".to_owned();
+        assert_eq!(read("deploy"), Err(unknown.clone()));
+        assert_eq!(read("deploy/x"), Err(unknown));
+        assert!(read("pod pod/a").unwrap_err().starts_with("there is no need to specify"));
+        assert!(read("pod/").unwrap_err().starts_with("arguments in resource/name form"));
+        assert_eq!(read(""), Err("Required resource not specified.".to_owned()));
+        assert_eq!(name("pod/web").unwrap(), "web");
+    }
+}

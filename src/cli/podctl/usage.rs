@@ -1,0 +1,189 @@
+//! What is wrong with a command line, in the words of kubectl (cobra and pflag), exit status 1.
+
+use super::{print, tell};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Verbs of kubectl that podctl does not have.
+const NOT_YET: [&str; 32] = [
+    "annotate",
+    "api-versions",
+    "attach",
+    "auth",
+    "autoscale",
+    "certificate",
+    "cluster-info",
+    "config",
+    "cordon",
+    "cp",
+    "create",
+    "debug",
+    "diff",
+    "drain",
+    "edit",
+    "events",
+    "explain",
+    "expose",
+    "kustomize",
+    "label",
+    "options",
+    "patch",
+    "plugin",
+    "port-forward",
+    "proxy",
+    "replace",
+    "rollout",
+    "run",
+    "scale",
+    "set",
+    "top",
+    "wait",
+];
+
+/// `-validate` for `--validate`, as it is often written.
+pub fn long(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some(text) if text == "-validate" || text.starts_with("-validate=") => {
+            format!("-{text}").into()
+        }
+        _ => argument,
+    }
+}
+
+/// Prints what clap has to say, help or an error, and gives the exit status.
+pub fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
+        return match print(&error.render().to_string()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    tell(&format!("error: {}", words(error)));
+    match (error.kind(), verb(arguments)) {
+        (ErrorKind::InvalidSubcommand, _) => hint(&text(error, ContextKind::InvalidSubcommand)),
+        (_, Some(verb)) => tell(&format!("See 'podctl {verb} --help' for usage.")),
+        (_, None) => tell("See 'podctl --help' for usage."),
+    }
+    ExitCode::FAILURE
+}
+
+fn hint(verb: &str) {
+    if NOT_YET.contains(&verb) {
+        tell(&format!("hint: kubectl has {verb}, podctl does not yet; see 'podctl --help'"));
+    } else {
+        tell("hint: see 'podctl --help' for the commands there are");
+    }
+}
+
+fn words(error: &clap::Error) -> String {
+    let flag = text(error, ContextKind::InvalidArg);
+    let value = text(error, ContextKind::InvalidValue);
+    let name = flag.split([' ', '=']).next().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let verb = text(error, ContextKind::InvalidSubcommand);
+            let mut words = format!("unknown command {verb:?} for \"podctl\"");
+            if let Some(ContextValue::Strings(like)) = error.get(ContextKind::SuggestedSubcommand)
+                && !NOT_YET.contains(&verb.as_str())
+            {
+                words.push_str("\n\nDid you mean this?\n");
+                like.iter().for_each(|like| words.push_str(&format!("\t{like}\n")));
+            }
+            words
+        }
+        ErrorKind::UnknownArgument => match name.strip_prefix("--") {
+            Some(_) => format!("unknown flag: {name}"),
+            None if name.starts_with('-') => {
+                let letter = name.chars().nth(1).unwrap_or_default();
+                format!("unknown shorthand flag: '{letter}' in {name}")
+            }
+            None => format!("unexpected argument {name:?}"),
+        },
+        ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues if value.is_empty() => {
+            format!("flag needs an argument: {name}")
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error).map(|why| format!(": {why}"));
+            format!("invalid argument {value:?} for {name:?} flag{}", why.unwrap_or_default())
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let first = rendered.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        }
+    }
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" "),
+        _ => String::new(),
+    }
+}
+
+/// The verb of a command line that cannot be read: the first word that is one.
+fn verb(arguments: &[OsString]) -> Option<&str> {
+    const VERBS: [&str; 12] = [
+        "api-resources",
+        "apply",
+        "completion",
+        "delete",
+        "describe",
+        "exec",
+        "get",
+        "images",
+        "load",
+        "logs",
+        "tree",
+        "version",
+    ];
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    words.take_while(|word| *word != "--").find(|word| VERBS.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::podctl::flags::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn errors_are_kubectls() {
+        let cases: [(&[&str], &str); 9] = [
+            (&["get", "po", "--foo"], "unknown flag: --foo"),
+            (&["get", "po", "-x"], "unknown shorthand flag: 'x' in -x"),
+            (&["frobnicate"], "unknown command \"frobnicate\" for \"podctl\""),
+            (&["create", "-f", "x"], "unknown command \"create\" for \"podctl\""),
+            (&["gt"], "unknown command \"gt\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
+            (&["get", "-n"], "flag needs an argument: --namespace"),
+            (
+                &["logs", "x", "--since=5"],
+                "invalid argument \"5\" for \"--since\" flag: time: missing unit in duration \"5\"",
+            ),
+            (
+                &["--network", "x", "get"],
+                "invalid argument \"x\" for \"--network\" flag: must be bridge or none",
+            ),
+            (
+                &["delete", "po", "x", "--wait=maybe"],
+                "invalid argument \"maybe\" for \"--wait\" flag: strconv.ParseBool: parsing \
+                 \"maybe\": invalid syntax",
+            ),
+        ];
+        for (arguments, expected) in cases {
+            let line = ["podctl"].iter().chain(arguments);
+            let error = Cli::try_parse_from(line).err().unwrap();
+            assert_eq!(words(&error), expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_verb_is_found_among_flags() {
+        let line: Vec<OsString> = ["podctl", "-n", "x", "get", "--", "logs"].map(Into::into).into();
+        assert_eq!(verb(&line), Some("get"));
+        assert_eq!(long("-validate".into()), "--validate");
+        assert_eq!(long("-v".into()), "-v");
+    }
+}
