@@ -1,15 +1,16 @@
 //! The bundles that pods become: `tests/golden/bundles/<case>.yaml` is a pod, its first container's
 //! config.json stands beside it. `UPDATE_GOLDEN=1` rewrites them.
 
-use oci_spec::image::ImageConfiguration;
+use super::first_difference;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
+use runp::image::{Image, config, users};
 use runp::kube::{Object, decode, set_defaults};
 use runp::pod::translate::{self, Input, Machine, Places, Sandbox};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/\n";
-const GROUP: &str = "root:x:0:\nwww-data:x:33:\ntape:x:26:www-data\n";
+const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/\n";
+const GROUP: &[u8] = b"root:x:0:\nwww-data:x:33:\ntape:x:26:www-data\n";
 
 #[test]
 fn containers_become_bundles_as_recorded() {
@@ -27,7 +28,9 @@ fn containers_become_bundles_as_recorded() {
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&golden, &bundle).unwrap();
         }
-        assert_eq!(bundle, std::fs::read_to_string(&golden).unwrap(), "{}", golden.display());
+        let recorded = std::fs::read_to_string(&golden).unwrap();
+        let difference = || first_difference(&recorded, &bundle);
+        assert!(bundle == recorded, "{}:\n{}", golden.display(), difference());
     }
     assert_eq!(cases, 3, "{} holds the cases", dir.display());
 }
@@ -39,12 +42,10 @@ fn bundle(manifest: &str) -> Value {
     set_defaults(&mut pod);
     pod.metadata.uid = Some("00000000-0000-4000-8000-000000000001".into());
     let container = &pod.spec.as_ref().unwrap().containers[0];
-    let is_host = container.image.as_deref() == Some("host");
-    let image = image(is_host);
-    let image_user = if is_host { "" } else { "www-data" };
-    let layers: &[PathBuf] =
-        &if is_host { vec!["/".into()] } else { vec!["/layers/low".into(), "/layers/high".into()] };
-    let user = translate::user(&pod, container, image_user, Some(PASSWD), Some(GROUP)).unwrap();
+    let image = image(container.image.as_deref() == Some("host"));
+    let wanted = translate::wanted_user(&pod, container, config::user(&image.config));
+    let user = users::resolve(wanted, PASSWD, GROUP).unwrap();
+    let user = translate::credentials(&pod, user).unwrap();
     let path = Path::new;
     let spec = translate::spec(&Input {
         pod: &pod,
@@ -52,7 +53,6 @@ fn bundle(manifest: &str) -> Value {
         id: "c0ffee",
         attempt: 2,
         image: &image,
-        layers,
         user: &user,
         sandbox: &Sandbox { id: "5a4db0c5", pid: 4711 },
         places: &Places {
@@ -81,20 +81,23 @@ fn bundle(manifest: &str) -> Value {
     spec
 }
 
-fn image(is_host: bool) -> ImageConfiguration {
+fn image(is_host: bool) -> Image {
+    if is_host {
+        return runp::image::host();
+    }
     let config = json!({
-        "User": "www-data",
-        "Env": ["PATH=/usr/sbin:/usr/bin", "MALFORMED", "LANG=C"],
-        "Entrypoint": ["/entrypoint"],
-        "Cmd": ["nginx", "-g", "daemon off;"],
-        "WorkingDir": "srv",
+        "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
+        "config": {
+            "User": "www-data",
+            "Env": ["PATH=/usr/sbin:/usr/bin", "MALFORMED", "LANG=C"],
+            "Entrypoint": ["/entrypoint"],
+            "Cmd": ["nginx", "-g", "daemon off;"],
+            "WorkingDir": "srv",
+        },
     });
-    let config = if is_host { json!({}) } else { config };
-    serde_json::from_value(json!({
-        "architecture": "amd64", "os": "linux", "config": config,
-        "rootfs": {"type": "layers", "diff_ids": []},
-    }))
-    .unwrap()
+    let config = serde_json::from_value(config).unwrap();
+    let layers = vec!["/layers/low".into(), "/layers/high".into()];
+    Image { id: "sha256:1d".into(), config, layers, ..runp::image::host() }
 }
 
 fn device() -> LinuxDevice {

@@ -77,9 +77,6 @@ fn overlay(place: &Place, id: &str) -> PathBuf {
     place.dir.join("overlay").join(id)
 }
 
-/// A larger file is no user database that anybody wrote (CVE-2024-9676).
-const MAX_USERS: u64 = 4 << 20;
-
 struct Instance<'a> {
     place: &'a Place,
     state: &'a PodState,
@@ -112,14 +109,9 @@ impl Instance<'_> {
 
     fn user(&self) -> Result<Credentials> {
         let image = &self.found.image;
-        let file = |path: &str| {
-            let content = image::rootfs::read(image, Path::new(path), MAX_USERS)?;
-            Ok::<_, Error>(content.map(|content| String::from_utf8_lossy(&content).into_owned()))
-        };
-        let (passwd, group) = (file("etc/passwd")?, file("etc/group")?);
-        let wanted = image::config::user(&image.config);
-        let (pod, container) = (&self.place.pod, self.container);
-        translate::user(pod, container, wanted, passwd.as_deref(), group.as_deref())
+        let named = image::config::user(&image.config);
+        let wanted = translate::wanted_user(&self.place.pod, self.container, named);
+        translate::credentials(&self.place.pod, image::rootfs::user(image, wanted)?)
     }
 
     fn make_places(&self, dir: &Path) -> Result<()> {
@@ -148,8 +140,7 @@ impl Instance<'_> {
             container: self.container,
             id: &self.id,
             attempt: self.attempt,
-            image: &self.found.image.config,
-            layers: &self.found.image.layers,
+            image: &self.found.image,
             user,
             sandbox: &Sandbox { id: &self.state.sandbox.id, pid: self.state.sandbox.pid },
             places: &Places {

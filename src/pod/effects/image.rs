@@ -26,13 +26,13 @@ pub fn find(
         return Ok(Found { name: wanted.into(), id: wanted.into(), image: image::host() });
     }
     let reference = Reference::parse(wanted).map_err(|error| {
-        let text = format!("Failed to apply default image tag \"{wanted}\": {error}");
-        (ImageFault::InvalidName, text)
+        // The machine adds the kubelet's words around what is found here.
+        (ImageFault::InvalidName, error.to_string())
     })?;
     let store = image::Store::open(&paths.lib.join("images"));
-    let found = store.and_then(|store| store.find(&reference)).map_err(|error: Error| {
-        (ImageFault::Inspect, format!("Failed to inspect image \"{wanted}\": {error}"))
-    })?;
+    let found = store
+        .and_then(|store| store.find(&reference))
+        .map_err(|error: Error| (ImageFault::Inspect, error.to_string()))?;
     let repository = format!("{}/{}", reference.registry, reference.repository);
     match found {
         Some(image) => {
@@ -40,16 +40,12 @@ pub fn find(
             Ok(Found { name: reference.to_string(), id, image })
         }
         None if container.image_pull_policy.as_deref() == Some("Never") => {
-            let text =
-                format!("Container image \"{wanted}\" is not present with pull policy of Never");
-            Err((ImageFault::NeverPull, text))
+            Err((ImageFault::NeverPull, String::new()))
         }
         None => {
-            let text = format!(
-                "failed to pull image \"{wanted}\": it is not in the image store, and pulling from \
-                 registries is not supported; podctl load -i ARCHIVE brings it in"
-            );
-            Err((ImageFault::Pull, text))
+            let text = "it is not in the image store, and pulling from registries is not \
+                        supported; podctl load -i ARCHIVE brings it in";
+            Err((ImageFault::Pull, text.into()))
         }
     }
 }

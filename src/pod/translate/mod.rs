@@ -7,13 +7,13 @@ mod security;
 mod user;
 
 pub(super) use process::expand;
-pub use user::user;
+pub use user::{credentials, wanted_user};
 
 use crate::error::{Error, Kind, Result};
+use crate::image::{self, Image};
 use crate::kube::Pod;
 use crate::kube::resources::{self, Limits, Qos};
 use k8s_openapi::api::core::v1::Container;
-use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{LinuxDevice, LinuxResources, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -34,11 +34,9 @@ pub struct Input<'a> {
     pub id: &'a str,
     /// Counts the restarts.
     pub attempt: u32,
-    /// The image's configuration.
-    pub image: &'a ImageConfiguration,
-    /// The image's layers, lowest first; `/` alone for the image `host`.
-    pub layers: &'a [PathBuf],
-    /// Who the process is ([`user`]).
+    /// Its image.
+    pub image: &'a Image,
+    /// Who the process is ([`credentials`]).
     pub user: &'a Credentials,
     /// The sandbox.
     pub sandbox: &'a Sandbox<'a>,
@@ -122,7 +120,7 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
             },
             "args": process::args(input)?,
             "env": process::env(input),
-            "cwd": process::cwd(input),
+            "cwd": image::config::cwd(&input.image.config, input.container.working_dir.as_deref()),
             // Neither inheritable nor ambient ones (CVE-2022-24769): who is not root has none.
             "capabilities": {
                 "bounding": capabilities, "effective": capabilities, "permitted": capabilities,

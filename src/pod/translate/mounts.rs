@@ -2,6 +2,7 @@
 
 use super::Input;
 use crate::error::{Error, Result};
+use crate::image::rootfs;
 use k8s_openapi::api::core::v1::VolumeMount;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub fn mounts(input: &Input<'_>, is_privileged: bool) -> Result<Vec<Value>> {
     let mut mounts = vec![root(input)];
     mounts.extend(kernel(is_privileged));
-    if is_host(input) {
+    if input.image.is_host() {
         mounts.extend(input.places.hidden.iter().map(|dir| hide(dir)));
     }
     let mut binds = Vec::new();
@@ -32,28 +33,8 @@ pub fn mounts(input: &Input<'_>, is_privileged: bool) -> Result<Vec<Value>> {
 /// The root file system, mounted by the runtime inside the container's mount namespace: a kill
 /// at any time leaves no mount on the host. The runtime resolves all that follows inside it.
 fn root(input: &Input<'_>) -> Value {
-    // Overlayfs wants the uppermost layer first.
-    let layers: Vec<String> = input.layers.iter().rev().map(|layer| escaped(layer)).collect();
-    let mut options = vec![format!("lowerdir={}", layers.join(":"))];
-    if is_host(input) {
-        // What is written may not lie below the lower layer, which is `/` here.
-        options.push("runp.upper=tmpfs".into());
-    } else {
-        let below = |name| input.places.overlay.join(name);
-        options.push(format!("upperdir={}", below("upper").display()));
-        options.push(format!("workdir={}", below("work").display()));
-    }
+    let options = rootfs::overlay(input.image, input.places.overlay);
     json!({"destination": "/", "type": "overlay", "source": "overlay", "options": options})
-}
-
-/// The image `host`, which has one layer: the host's root.
-fn is_host(input: &Input<'_>) -> bool {
-    matches!(input.layers, [only] if only == Path::new("/"))
-}
-
-/// Overlayfs takes a colon for the end of a layer.
-fn escaped(layer: &Path) -> String {
-    layer.display().to_string().replace('\\', "\\\\").replace(':', "\\:")
 }
 
 fn kernel(is_privileged: bool) -> [Value; 6] {
