@@ -7,6 +7,7 @@ use super::kill::KILL_DEADLINE;
 use crate::error::{Context, Error, Kind, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::container::{Container, Lock, Record, Status};
+use crate::oci::launch::hooks;
 use crate::sys::{Errno, clone, poll};
 use nix::sys::stat::fstat;
 use std::os::fd::AsFd;
@@ -91,7 +92,17 @@ fn tear_down(container: &Container) -> Result<()> {
         cgroup.kill_all(KILL_DEADLINE)?;
         cgroup.remove().doing(|| "unable to remove container's cgroup")?;
     }
-    std::fs::remove_dir_all(&container.dir).doing(|| "unable to remove container state dir")
+    let hooks = poststop(container);
+    std::fs::remove_dir_all(&container.dir).doing(|| "unable to remove container state dir")?;
+    hooks
+}
+
+/// Runs all poststop hooks, also after one has failed; returns the first error.
+fn poststop(container: &Container) -> Result<()> {
+    let state = container.state(Status::Stopped);
+    let run = |hook| hooks::run(std::slice::from_ref(hook), "poststop", &state, None);
+    let results: Vec<Result<()>> = container.record.poststop.iter().map(run).collect();
+    results.into_iter().collect()
 }
 
 /// Kills the init process, if it is there, and waits until it is gone.
