@@ -41,9 +41,17 @@ fn the_example_is_mounted_as_by_the_installed_runc() {
         return;
     };
     let theirs = String::from_utf8(theirs.stdout).unwrap();
+    // How a path is masked and what a super block says of itself is each one's own affair.
+    let own = ["/proc/acpi", "/proc/keys", "/proc/timer_list", "/sys/firmware"];
     let table = |text: &str| -> BTreeSet<String> {
         let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-        points.map(|at| format!("{at} {:?}", mount_at(text, at))).collect()
+        let row = |at: &str| match mount_at(text, at) {
+            (_, _, _) if own.contains(&at) => at.to_owned(),
+            // Ours is read-only as a whole; in runc's only the hierarchies are.
+            (_, kind, _) if at == "/sys/fs/cgroup" => format!("{at} {kind}"),
+            (options, kind, _) => format!("{at} {options} {kind}"),
+        };
+        points.map(row).collect()
     };
     let (ours, theirs) = (table(&ours), table(&theirs));
     let only_ours: Vec<_> = ours.difference(&theirs).collect();
@@ -233,8 +241,10 @@ fn propagation_of_mounts_and_of_the_root() {
 
 #[test]
 fn an_overlay_may_be_the_root() {
-    let Some(mut case) = Case::script("overlay", "cat /from; echo new > /new; stat -f -c %T /")
-    else {
+    let Some(mut case) = Case::script(
+        "overlay",
+        "cat /from; echo new > /new; grep -o overlay.rw,.* /proc/self/mountinfo | cut -c1-7",
+    ) else {
         return;
     };
     if std::env::var_os("RUNTIME").is_some() {
@@ -253,7 +263,7 @@ fn an_overlay_may_be_the_root() {
     let overlay = |options: Value| json!({"destination": "/", "type": "overlay", "source": "overlay", "options": options});
     let mounts = case.config["mounts"].as_array_mut().unwrap();
     mounts.insert(0, overlay(json!([lower, upper, work])));
-    assert_eq!(case.run().ok(), "lower\noverlayfs\n");
+    assert_eq!(case.run().ok(), "lower\noverlay\n");
     assert_eq!(fs::read_to_string(case.path("upper/new")).unwrap(), "new\n");
     // The host's root as the lower layer, what is written on a tmpfs of the container's own.
     case.config["mounts"][0] = overlay(json!(["lowerdir=/", "runp.upper=tmpfs"]));

@@ -1,7 +1,7 @@
 //! `runp exec`: the process to run, put together from the container's own and the flags.
 
 use super::parse::{self, Count};
-use super::{Call, Outcome, Stop, exit_status, flags, only};
+use super::{Call, Outcome, Stop, check_preserved, exit_status, flags, only};
 use crate::error::{Context, Error, Result};
 use crate::oci::ops;
 use crate::sys::fs;
@@ -26,6 +26,7 @@ pub fn exec(rest: Vec<OsString>, call: &Call) -> Outcome {
 
 fn start(flags: &flags::Exec, call: &Call) -> Result<i32> {
     let id = only(&flags.arguments);
+    check_preserved(flags.preserve_fds)?;
     let options = ops::ExecOptions {
         process: process(flags, call, &id)?,
         detach: flags.detach,

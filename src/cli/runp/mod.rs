@@ -187,6 +187,11 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
     for warning in &bundle.warnings {
         log.write(Level::Warning, warning);
     }
+    check_preserved(flags.preserve_fds)?;
+    if call.systemd_cgroup {
+        let cause = "--systemd-cgroup: cgroups through systemd are not supported";
+        return Err(Error::user(cause).hint("leave the flag out: cgroups are made directly"));
+    }
     let options = ops::CreateOptions {
         root: call.root.clone(),
         id: only(&flags.ids),
@@ -199,6 +204,16 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
         trace: call.trace.clone(),
     };
     Ok((bundle, options))
+}
+
+/// Descriptors that are to be passed on must be there.
+fn check_preserved(count: u32) -> Result<()> {
+    for index in 0..count {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", u64::from(index) + 3));
+        std::fs::symlink_metadata(path)
+            .doing(|| format!("unable to stat preserved-fd {index} (of {count})"))?;
+    }
+    Ok(())
 }
 
 fn start(rest: Vec<OsString>, call: &Call) -> Outcome {

@@ -24,10 +24,10 @@ use super::container::Container;
 use super::plan::Plan;
 use super::plan::step::{Barrier, Planned, Side};
 use crate::error::{Context, Error, Result};
-use crate::sys::{clone, socket};
+use crate::sys::{clone, poll, socket};
 use fault::Fault;
 use oci_spec::runtime::Hooks;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 use trace::Trace;
@@ -122,9 +122,22 @@ impl Parent<'_> {
                 Err(error) => Err(error.errno().unwrap_or(nix::errno::Errno::EIO)),
             };
             self.trace.inspect(|trace| trace.end(index, result));
-            done?;
+            done.map_err(|error| self.first_cause(error))?;
         }
         Ok(())
+    }
+
+    /// A step upon a child that has failed before fails too; the child's own reason is the first.
+    fn first_cause(&self, error: Error) -> Error {
+        let Some(launched) = &self.launched else { return error };
+        let ended = poll::poll_in(&[launched.pidfd.as_fd()], Some(Duration::ZERO));
+        if ended != Ok(vec![true]) {
+            return error;
+        }
+        match self.receive() {
+            Ok(Some(report)) if report.errno != 0 => self.failed(report),
+            _ => error,
+        }
     }
 
     /// Waits until the program has been executed, unless it waits for `start`.
@@ -186,7 +199,7 @@ impl Parent<'_> {
         let cgroup = cgroup.map(|cgroup| cgroup.clone_into()).transpose()?.flatten();
         // Nobody in the container gets at this process or its copy; see selfexe.
         crate::sys::cred::set_dumpable(false).doing(|| "become undumpable")?;
-        let cloned = clone::clone3(flags, cgroup.as_ref().map(std::os::fd::AsFd::as_fd));
+        let cloned = clone::clone3(flags, cgroup.as_ref().map(AsFd::as_fd));
         if matches!(cloned, Ok(clone::Forked::Child)) {
             child::run(&self.plan.steps, &mut tools);
         }

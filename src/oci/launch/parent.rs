@@ -18,7 +18,7 @@ impl Parent<'_> {
     pub(super) fn one(&mut self, planned: &Planned) -> Result<()> {
         let words = || planned.to_string();
         match &planned.step {
-            Step::MakeCgroup => self.cgroup()?.make(false).doing(words),
+            Step::MakeCgroup => self.make_cgroup().doing(words),
             Step::Clone(kinds) => {
                 self.clone(planned, kinds.iter().fold(0, |flags, kind| flags | kind.flag()))
             }
@@ -54,6 +54,16 @@ impl Parent<'_> {
         self.own_pid_namespace = Some(open_namespace(c"/proc/self/ns/pid")?);
         let init = self.job.join.as_ref().ok_or(Errno::EBADF)?;
         Ok(ns::setns(init, NsKind::Pid.flag())?)
+    }
+
+    fn make_cgroup(&mut self) -> Result<()> {
+        let made = self.cgroup()?.make(false);
+        if let (Err(_), Some(container)) = (&made, self.job.container.as_mut()) {
+            // It may be another container's: the teardown must not touch it.
+            container.record.cgroup = None;
+            container.save()?;
+        }
+        made
     }
 
     fn id_maps(&self, uids: &str, gids: &str) -> Result<()> {

@@ -66,17 +66,18 @@ fn locked(root: &Path, id: &str, force: bool) -> Result<(Container, Lock)> {
     Ok((open(root, id, force)?, lock))
 }
 
-/// The record; with `force` what can be known of one that cannot be read.
+/// The record; with `force` what can be known of one that is damaged or gone.
 fn open(root: &Path, id: &str, force: bool) -> Result<Container> {
-    match Container::open(root, id) {
+    let mut container = match Container::open(root, id) {
         Err(error) if force && !matches!(error.kind(), Kind::NotFound | Kind::User) => {
-            let record = Record { id: id.into(), ..Record::default() };
-            let mut container = Container { dir: root.join(id), record };
-            container.record.cgroup = cgroup_of_config(&container);
-            Ok(container)
+            Container { dir: root.join(id), record: Record { id: id.into(), ..Record::default() } }
         }
-        opened => opened,
+        opened => opened?,
+    };
+    if container.record.bundle.as_os_str().is_empty() {
+        container.record.cgroup = cgroup_of_config(&container);
     }
+    Ok(container)
 }
 
 /// Where the configuration puts the cgroup; without a record and a configuration there is none.

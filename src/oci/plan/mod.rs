@@ -136,7 +136,9 @@ pub fn plan(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     let namespaces = namespaces::wanted(linux)?;
     let cx = Topic { spec, linux, process, host, options, namespaces };
+    check_version(spec.version())?;
     refuse_unsupported(&cx)?;
+    spec.hooks().as_ref().map_or(Ok(()), check_hooks)?;
     let mut plan = Plan { rootfs: rootfs(&cx)?, ..Plan::default() };
     plan.namespaces = cx.namespaces.all();
     cgroup::resolve(&cx, &mut plan)?;
@@ -220,6 +222,41 @@ fn refuse_unsupported(cx: &Topic<'_>) -> Result<()> {
         Some((field, _)) => Err(Error::user(format!("{field} is not supported"))),
         None => Ok(()),
     }
+}
+
+/// "MUST be in SemVer v2.0.0 format"
+/// ([config.md](https://github.com/opencontainers/runtime-spec/blob/main/config.md#specification-version)).
+fn check_version(version: &str) -> Result<()> {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<_> = core.split('.').map(str::parse::<u32>).collect();
+    match numbers.as_slice() {
+        [Ok(1), Ok(_), Ok(_)] => Ok(()),
+        _ => Err(Error::user(format!("ociVersion: {version:?} is not supported, only 1.x.y is"))),
+    }
+}
+
+/// What must hold of each hook, whenever it runs.
+fn check_hooks(hooks: &Hooks) -> Result<()> {
+    let points = [
+        ("prestart", hooks.prestart()),
+        ("createRuntime", hooks.create_runtime()),
+        ("createContainer", hooks.create_container()),
+        ("startContainer", hooks.start_container()),
+        ("poststart", hooks.poststart()),
+        ("poststop", hooks.poststop()),
+    ];
+    for (point, list) in points {
+        for (index, hook) in list.iter().flatten().enumerate() {
+            let at = format!("hooks.{point}[{index}]");
+            if !hook.path().is_absolute() {
+                return Err(Error::user(format!("{at}.path: must be absolute")));
+            }
+            if hook.timeout().is_some_and(|seconds| seconds <= 0) {
+                return Err(Error::user(format!("{at}.timeout: must be greater than 0")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn text_wanted(text: Option<&str>) -> bool {

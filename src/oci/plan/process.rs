@@ -192,16 +192,16 @@ fn program(process: &Process) -> Result<Program> {
         return Err(Error::user(format!("process.env: {bad:?} is not of the form NAME=value")));
     }
     let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
-    let all = |strings: &[String]| -> Result<Vec<CString>> {
+    let all = |strings: &[String], at| -> Result<Vec<CString>> {
         strings.iter().map(|string| cstring(string, at)).collect()
     };
     let candidates = candidates(&name, path.unwrap_or_default());
     Ok(Program {
         home: !env.iter().any(|v| v.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
         uid: process.user().uid(),
-        candidates: all(&candidates)?,
-        args: all(args)?,
-        env: all(env)?,
+        candidates: all(&candidates, at)?,
+        args: all(args, at)?,
+        env: all(env, At::field("process.env"))?,
         name,
     })
 }
