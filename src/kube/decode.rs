@@ -64,7 +64,13 @@ fn objects_of(
     match (version, kind) {
         ("v1", "List" | "PodList") => {
             let items = value.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            items.iter().try_for_each(|item| objects_of(file, item, duplicates, into))
+            for (index, item) in items.iter().enumerate() {
+                let above = format!("items[{index}].");
+                let within = |path: &String| path.strip_prefix(&above).map(str::to_owned);
+                let duplicates: Vec<String> = duplicates.iter().filter_map(within).collect();
+                objects_of(file, item, &duplicates, into)?;
+            }
+            Ok(())
         }
         ("v1", "Pod") => {
             let pod = pod(value, duplicates).map_err(|error| match error.kind() {

@@ -30,6 +30,7 @@ fn reads_yaml_as_kubectl_does() {
     let pods = pods(text);
     assert_eq!(pods.len(), 2);
     assert_eq!(pods[1]["metadata"]["name"], "b");
+    assert_eq!(decode("f.yaml", text.rsplit("---").next().unwrap()).unwrap().len(), 1);
     let spec = json!({
         "shareProcessNamespace": true, "terminationGracePeriodSeconds": 10,
         "containers": [{
@@ -60,11 +61,8 @@ fn says_where_text_is_malformed() {
             "a:\n  b: 1\n  b: 2\n",
             "unmarshal errors:\n  line 3: key \"b\" already set in map (column 3)",
         ),
-        (
-            "a:\n\t- b\n",
-            "line 2: tabs disallowed within this context (block indentation) (column 2)",
-        ),
-        ("a: 1\n---\nb: [1\n", "line 3: unclosed bracket '[' (column 4)"),
+        ("a:\n\t- b\n", "line 2: found character that cannot start any token: a tab (column 2)"),
+        ("a: 1\n---\nb: [1\n", "line 3: did not find expected ',' or ']' (column 4)"),
         ("a: *x\n", "line 1: alias references unknown anchor (column 4)"),
     ];
     for (text, story) in cases {

@@ -17,8 +17,12 @@ pub struct Document {
 
 /// The documents of `text`, empty ones left out. Errors carry line and column.
 pub fn documents(file: &str, text: &str) -> Result<Vec<Document>> {
-    let documents =
-        if text.trim_start().starts_with('{') { json_documents(text) } else { yaml(text) };
+    let documents = if text.trim_start().starts_with('{') {
+        // What begins like JSON may still be YAML in its flow style.
+        json_documents(text).or_else(|error| yaml(text).map_err(|_| error))
+    } else {
+        yaml(text)
+    };
     documents.doing(|| format!("error parsing {file}"))
 }
 
@@ -30,10 +34,25 @@ fn yaml(text: &str) -> Result<Vec<Document>> {
     Ok(kept.map(|value| Document { value: whole_numbers(value), duplicates: vec![] }).collect())
 }
 
+/// How the parser begins to say what go-yaml, and so kubectl, says otherwise.
+const WORDS: [(&str, &str); 8] = [
+    ("unexpected character", "found character that cannot start any token"),
+    ("tabs disallowed", "found character that cannot start any token: a tab"),
+    ("unclosed bracket '['", "did not find expected ',' or ']'"),
+    ("unclosed bracket '{'", "did not find expected ',' or '}'"),
+    ("unclosed quote", "found unexpected end of stream: a quote is not closed"),
+    ("cannot deserialize null into string", "invalid map key: null"),
+    ("expected string scalar", "invalid map key"),
+    ("recursive references", "anchor value contains itself"),
+];
+
 fn yaml_error(error: &serde_saphyr::Error) -> Error {
     let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
     let words = error.to_string();
     let words = words.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&words);
+    let known = WORDS.iter().find(|(ours, _)| words.starts_with(ours)).map(|(_, go)| *go);
+    let context = words.strip_prefix("while ").and_then(|words| words.split_once(", "));
+    let words = known.or(context.map(|(_, words)| words)).unwrap_or(words);
     let story = match (error, line) {
         (serde_saphyr::Error::DuplicateMappingKey { key, .. }, _) => {
             let key = key.as_deref().unwrap_or_default();

@@ -18,7 +18,7 @@ pub fn document(value: &Value) -> String {
         Value::Object(map) if !map.is_empty() => emitter.map(map, 0),
         Value::Array(items) if !items.is_empty() => emitter.list(items, 0),
         other => {
-            emitter.scalar(other, 0);
+            emitter.scalar(other, 2);
             emitter.newline();
         }
     }
@@ -49,8 +49,12 @@ impl Emitter {
 
     /// Each entry on a line at `indent`; the first one where the cursor stands, if that is there.
     fn map(&mut self, map: &Map<String, Value>, indent: usize) {
-        let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-        entries.sort_by(|(a, _), (b, _)| natural(a, b));
+        // By insertion, since the order has circles (0x < 10 < 08 < 0x), at which sort_by may panic.
+        let mut entries: Vec<(&String, &Value)> = Vec::with_capacity(map.len());
+        for entry in map {
+            let at = entries.partition_point(|(key, _)| natural(key, entry.0) == Ordering::Less);
+            entries.insert(at, entry);
+        }
         for (key, value) in entries {
             if self.column == 0 {
                 self.indent(indent);

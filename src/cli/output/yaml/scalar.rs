@@ -122,66 +122,106 @@ fn is_other_type(text: &str) -> bool {
             let digits = unsigned.replace('_', "");
             is_integer(&digits) || is_float(&digits) || is_sexagesimal(unsigned) || is_time(text)
         }
-        Some(b'.') => is_float(unsigned) || matches!(unsigned, ".inf" | ".Inf" | ".INF"),
+        Some(b'.') => {
+            is_float(&unsigned.replace('_', "")) || matches!(unsigned, ".inf" | ".Inf" | ".INF")
+        }
         _ => false,
     }
 }
 
 fn is_integer(text: &str) -> bool {
-    let based = |prefixes: [&str; 2], base: u32| {
-        let digits = prefixes.iter().find_map(|prefix| text.strip_prefix(*prefix));
-        digits.is_some_and(|digits| u64::from_str_radix(digits, base).is_ok())
+    let (base, digits) = match text.split_at_checked(2) {
+        Some(("0x" | "0X", digits)) => (16, digits),
+        Some(("0o" | "0O", digits)) => (8, digits),
+        Some(("0b" | "0B", digits)) => (2, digits),
+        _ if text.starts_with('0') && text.len() > 1 => (8, text),
+        _ => (10, text),
     };
-    let octal = text.strip_prefix('0').unwrap_or_default();
-    text == "0"
-        || (!text.starts_with('0') && text.parse::<u64>().is_ok())
-        || u64::from_str_radix(octal, 8).is_ok()
-        || based(["0x", "0X"], 16)
-        || based(["0o", "0O"], 8)
-        || based(["0b", "0B"], 2)
+    // The standard library would take a sign here.
+    !digits.starts_with(['+', '-']) && u64::from_str_radix(digits, base).is_ok()
 }
 
-/// `[0-9]*\.?[0-9]+([eE][-+][0-9]+)?`
+/// `1`, `1.`, `1.5`, `.5`, each with an exponent or without.
 fn is_float(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let (number, exponent) = match text.find(['e', 'E']) {
-        Some(at) => text.split_at(at),
-        None => (text, ""),
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => {
+            (number, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)))
+        }
+        None => (text, None),
     };
-    let signed = exponent.get(1..).and_then(|exponent| exponent.strip_prefix(['+', '-']));
-    if !exponent.is_empty() && !signed.is_some_and(digits) {
-        return false;
-    }
-    match number.split_once('.') {
-        Some((whole, fraction)) => (whole.is_empty() || digits(whole)) && digits(fraction),
-        None => digits(number),
-    }
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    exponent.is_none_or(is_digits)
+        && is_digits(&format!("{whole}{fraction}"))
+        && (!whole.is_empty() || number.starts_with('.'))
+        // What does not fit in a float is text after all.
+        && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 /// `1:30`: minutes to YAML 1.1.
 fn is_sexagesimal(text: &str) -> bool {
-    let text = text.split_once('.').map_or(text, |(whole, _)| whole);
-    let mut parts = text.split(':');
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let minutes =
-        |part: &str| digits(part) && part.len() <= 2 && part.parse::<u8>().is_ok_and(|n| n < 60);
-    let first = parts.next().unwrap_or_default().replace('_', "");
-    let mut rest = parts.peekable();
-    digits(&first) && rest.peek().is_some() && rest.all(minutes)
+    let (text, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let Some((first, rest)) = text.split_once(':') else { return false };
+    let minutes = |part: &str| part.len() <= 2 && is_below(part, 60);
+    fraction.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+        && is_digits(&first.replace('_', ""))
+        && rest.split(':').all(minutes)
 }
 
-/// `2006-01-02`, or with a time after `T` or a space.
+/// `2006-1-2`, alone or with a time of day: after `T` and with a zone, or after a space without.
 fn is_time(text: &str) -> bool {
     let (date, time) = match text.find(['T', 't', ' ']) {
         Some(at) => text.split_at(at),
         None => (text, ""),
     };
     let fields: Vec<&str> = date.split('-').collect();
-    let numbers = |fields: &[&str]| fields.iter().all(|f| f.bytes().all(|b| b.is_ascii_digit()));
-    let dated = matches!(fields.as_slice(), [year, month, day]
-        if year.len() == 4 && matches!(month.len(), 1..=2) && matches!(day.len(), 1..=2));
-    let clock = time.get(1..).unwrap_or_default();
-    let timed = clock.matches(':').count() >= 2
-        && clock.bytes().all(|b| b.is_ascii_digit() || b":.Z+-".contains(&b));
-    dated && numbers(&fields) && (time.is_empty() || timed)
+    let [year, month, day] = fields.as_slice() else { return false };
+    let short = |field: &str| (1..=2).contains(&field.len()) && is_digits(field);
+    if year.len() != 4 || !is_digits(year) || !short(month) || !short(day) {
+        return false;
+    }
+    let number = |field: &str| field.parse::<i8>().unwrap_or(0);
+    let year = year.parse().unwrap_or(0);
+    let exists = k8s_openapi::jiff::civil::Date::new(year, number(month), number(day)).is_ok();
+    exists
+        && match time.split_at_checked(1) {
+            None => true,
+            Some((" ", clock)) => is_clock(clock),
+            Some((_, clock)) => match clock.find(['Z', '+', '-']) {
+                Some(at) => {
+                    let (clock, zone) = clock.split_at(at);
+                    is_clock(clock) && is_zone(zone)
+                }
+                None => false,
+            },
+        }
+}
+
+/// `15:4:5.999`.
+fn is_clock(text: &str) -> bool {
+    let (clock, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let fields: Vec<&str> = clock.split(':').collect();
+    let [hour, minute, second] = fields.as_slice() else { return false };
+    let short = [hour, minute, second].iter().all(|field| field.len() <= 2);
+    short
+        && is_digits(fraction)
+        && is_below(hour, 24)
+        && is_below(minute, 60)
+        && is_below(second, 60)
+}
+
+/// `Z`, `+07:00`.
+fn is_zone(text: &str) -> bool {
+    let fields = text.get(1..).and_then(|offset| offset.split_once(':'));
+    text == "Z"
+        || fields.is_some_and(|(hour, minute)| {
+            hour.len() == 2 && minute.len() == 2 && is_below(hour, 25) && is_below(minute, 60)
+        })
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_below(text: &str, end: u8) -> bool {
+    is_digits(text) && text.parse::<u8>().is_ok_and(|number| number < end)
 }
