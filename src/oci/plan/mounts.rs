@@ -128,7 +128,7 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
         None => Origin::Fs {
             kind: cstring(kind, at)?,
             source: source.map(|s| cstring(s.as_os_str().as_bytes(), at)).transpose()?,
-            data: data(&options.data, at)?,
+            data: overlay_data(&options, &target, at)?,
             scratch: options.scratch,
         },
     };
@@ -184,6 +184,23 @@ fn check(mount: &SpecMount, bind: bool) -> Result<TargetCheck> {
             Err(Error::user(cause))
         }
     }
+}
+
+/// With `runp.upper=tmpfs`, upper and work directory are those that the launch makes on the tmpfs
+/// below the root's own mount.
+fn overlay_data(
+    options: &MountOptions<'_>,
+    target: &Target,
+    at: At,
+) -> Result<Vec<(CString, Option<CString>)>> {
+    let mut data = data(&options.data, at)?;
+    if let (true, Target::Root(root)) = (options.scratch, target) {
+        for (key, name) in [(c"upperdir", "upper"), (c"workdir", "work")] {
+            let path = [root.as_bytes(), b"/", name.as_bytes()].concat();
+            data.push((key.to_owned(), Some(cstring(path, at)?)));
+        }
+    }
+    Ok(data)
 }
 
 /// fsconfig(2) takes values of up to 256 bytes, so the layers of an overlay go in one by one
@@ -317,6 +334,21 @@ pub(super) fn late(plan: &mut Plan) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upper_directory_on_tmpfs_lies_below_the_root() {
+        let options = ["lowerdir=/".to_owned(), "runp.upper=tmpfs".into()];
+        let options = options::parse(&options).unwrap();
+        let target = Target::Root(c"/bundle/rootfs".into());
+        let data = overlay_data(&options, &target, At::default()).unwrap();
+        let data = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
+        let expected = [
+            (c"lowerdir", Some(c"/")),
+            (c"upperdir", Some(c"/bundle/rootfs/upper")),
+            (c"workdir", Some(c"/bundle/rootfs/work")),
+        ];
+        assert_eq!(data.collect::<Vec<_>>(), expected);
+    }
 
     #[test]
     fn layers() {
