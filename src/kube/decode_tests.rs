@@ -196,7 +196,17 @@ fn refuses_other_kinds_by_name() {
 }
 
 #[test]
-fn runs_the_manifest_of_the_main_job() {
+fn takes_the_examples() {
+    let text = include_str!("../../examples/hello.yaml");
+    let objects = decode("hello.yaml", text).unwrap();
+    for Object::Pod(mut pod) in objects {
+        crate::kube::set_defaults(&mut pod);
+        crate::kube::validate(&pod).unwrap();
+    }
+}
+
+#[test]
+fn takes_the_manifest_of_the_main_job() {
     let text = include_str!("../../tests/golden/kube/nginx.yaml");
     let objects = decode("nginx.yaml", text).unwrap();
     let [Object::Pod(pod)] = objects.as_slice() else { panic!("{objects:?}") };
