@@ -156,7 +156,7 @@ mod tests {
             (&["get", "po", "-x"], "unknown shorthand flag: 'x' in -x"),
             (&["frobnicate"], "unknown command \"frobnicate\" for \"podctl\""),
             (&["create", "-f", "x"], "unknown command \"create\" for \"podctl\""),
-            (&["gt"], "unknown command \"gt\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
+            (&["gett"], "unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
             (&["get", "-n"], "flag needs an argument: --namespace"),
             (
                 &["logs", "x", "--since=5"],
