@@ -1,7 +1,7 @@
 //! `podctl get pods`: what there is, once or as it changes.
 
 use super::resource::{self, Target};
-use super::{Call, Failed, Outcome, done, files, print, tell};
+use super::{Call, Outcome, done, files, print, tell};
 use crate::cli::output::{self, Asked, Format, table::Writer};
 use crate::error::{Error, Result};
 use crate::kube::table::{self, Columns};
@@ -62,16 +62,21 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     if flags.ignore_not_found {
         failed.retain(|error| !resource::is_missing(error));
     }
-    let one = names.as_ref().is_some_and(|names| names.len() == 1);
-    show(call, flags, format, &pods, if one { Asked::One } else { Asked::Many })
-        .map_err(Failed::from)?;
+    show(call, flags, format, &pods, names.as_deref())?;
     done(failed)
 }
 
-fn show(call: &Call, flags: &Flags, format: Format, pods: &[Pod], asked: Asked) -> Result<()> {
+fn show(
+    call: &Call,
+    flags: &Flags,
+    format: Format,
+    pods: &[Pod],
+    names: Option<&[String]>,
+) -> Result<()> {
+    let one = names.is_some_and(|names| names.len() == 1);
     match format {
         Format::Table | Format::Wide if pods.is_empty() => {
-            if asked == Asked::Many {
+            if names.is_none() {
                 let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
                 tell(&output::none_found(namespace));
             }
@@ -85,8 +90,8 @@ fn show(call: &Call, flags: &Flags, format: Format, pods: &[Pod], asked: Asked) 
                 false => writer.table(&table),
             })
         }
-        _ if pods.is_empty() && asked == Asked::One => Ok(()),
-        _ => print(&output::pods(pods, format, asked)?),
+        _ if pods.is_empty() && one => Ok(()),
+        _ => print(&output::pods(pods, format, if one { Asked::One } else { Asked::Many })?),
     }
 }
 
