@@ -3,7 +3,8 @@
 //! ```text
 //! reference            names                      store    blobs, layers and the index on disk
 //! load archive         archives into the store    members pax compress digest    their bytes
-//! unpack merged        a layer to a directory | layers seen as one tree without mounting
+//! unpack whiteout      a layer to a directory in overlayfs' form
+//! merged               layers seen as one tree, without mounting
 //! config users rootfs  what a process gets of its image: argv, env, user, root file system
 //! ```
 
@@ -20,6 +21,7 @@ pub mod rootfs;
 mod store;
 mod unpack;
 pub mod users;
+mod whiteout;
 
 pub use reference::Reference;
 pub use store::Store;
@@ -40,7 +42,7 @@ pub struct Image {
     pub config: ImageConfiguration,
     /// Unpacked layers, lowest first; each a directory for overlayfs.
     pub layers: Vec<PathBuf>,
-    /// Bytes of the compressed blobs.
+    /// Bytes of its blobs: configuration and compressed layers.
     pub size: u64,
     /// When it came into the store, seconds since the epoch.
     pub loaded: u64,

@@ -122,25 +122,27 @@ fn split_registry(name: &str) -> (String, String) {
 
 /// `host.name:5000`, `[::1]:5000`.
 fn is_registry(text: &str) -> bool {
-    let (host, port) = match text.rfind(']').or(Some(0)).and_then(|from| {
-        let colon = text.get(from..)?.find(':')?;
-        Some(text.split_at(from + colon))
-    }) {
-        Some((host, port)) => (host, port.get(1..).unwrap_or_default()),
-        None => (text, "0"),
+    // A colon before the bracket closes belongs to the address.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
     };
-    let port_sound = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let host_sound = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => {
-            !address.is_empty()
-                && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':')
+    let digits = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    port.is_none_or(digits)
+        && match bracketed {
+            Some(address) => is_address(address),
+            None => host.split('.').all(is_host_part),
         }
-        None => host.split('.').all(|part| {
-            let inner = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-            inner && !part.is_empty() && !part.starts_with('-') && !part.ends_with('-')
-        }),
-    };
-    port_sound && host_sound
+}
+
+fn is_address(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':')
+}
+
+fn is_host_part(part: &str) -> bool {
+    let inner = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    inner && !part.is_empty() && !part.starts_with('-') && !part.ends_with('-')
 }
 
 /// Lower-case words joined by one `.`, one or two `_`, or any number of `-`.
@@ -211,6 +213,7 @@ mod tests {
             ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
             ("localhost:5000/app:v1", "localhost:5000/app:v1", "localhost:5000/app:v1"),
             ("[::1]:5000/app", "[::1]:5000/app:latest", "[::1]:5000/app:latest"),
+            ("[fe80::1]/app", "[fe80::1]/app:latest", "[fe80::1]/app:latest"),
             ("k8s.gcr.io/pause:3.1", "k8s.gcr.io/pause:3.1", "k8s.gcr.io/pause:3.1"),
             ("UPPER/app", "UPPER/app:latest", "UPPER/app:latest"),
             ("a__b.c-d---e", "docker.io/library/a__b.c-d---e:latest", "a__b.c-d---e:latest"),
@@ -245,6 +248,9 @@ mod tests {
             ("a..b", invalid),
             ("a___b", invalid),
             ("host:port/app", invalid),
+            ("host:/app", invalid),
+            ("[::1/app", invalid),
+            ("-h.io/app", invalid),
             ("http://nginx", invalid),
             ("nginx@sha256:abc", invalid),
             ("../../etc", invalid),

@@ -170,13 +170,14 @@ impl Store {
             [] => vec![self.dir.join("empty")],
             chain => chain.iter().map(|layer| self.layer(layer)).collect(),
         };
+        let blobs: Vec<&Descriptor> = document.layers().iter().chain([document.config()]).collect();
         let mut image = Image {
             id: id.to_string(),
             manifest: manifest.to_string(),
             names: Vec::new(),
             config,
             layers,
-            size: document.layers().iter().map(Descriptor::size).sum(),
+            size: blobs.iter().map(|blob| blob.size()).sum(),
             loaded: 0,
         };
         for descriptor in index.manifests() {
@@ -184,7 +185,6 @@ impl Store {
                 image.names.extend(annotation(descriptor, ANNOTATION_REF_NAME).map(str::to_owned));
                 let loaded = annotation(descriptor, LOADED).and_then(|time| time.parse().ok());
                 image.loaded = image.loaded.max(loaded.unwrap_or(0));
-                image.size += document.config().size() + descriptor.size();
             }
         }
         Ok(image)

@@ -7,12 +7,13 @@
 
 use super::members::{Kind, Member, Members};
 use super::merged::{Entry, Merged, OPAQUE, is_whiteout};
+use super::whiteout::WHITEOUT;
 use crate::error::{Context, Error, Result};
 use crate::sys::inode::{self, Node};
 use crate::sys::{Errno, path};
 use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,9 +21,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
-const WHITEOUT: &[u8] = b".wh.";
-/// What follows [`WHITEOUT`] to hide a whole directory.
-const OPAQUE_WHITEOUT: &[u8] = b".wh..opq";
 const COPY_BUFFER: usize = 128 * 1024;
 /// Attributes that are not the image's to give: how overlayfs merges, and labels of the machine
 /// that built it.
@@ -52,18 +50,20 @@ pub(super) fn layer(input: impl Read, lower: &[PathBuf], target: &Path) -> Resul
     members.drain()
 }
 
-const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
+/// How directories are opened.
+pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
 
-struct Layer {
+pub(super) struct Layer {
     /// The layer under construction on top of those below.
-    merged: Merged,
-    root: OwnedFd,
+    pub(super) merged: Merged,
+    pub(super) root: OwnedFd,
     /// The last member's parent and it open: members come in directory order, so this saves most
     /// of the walking.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Times of directories, set last: what is made inside changes them.
     directories: BTreeMap<PathBuf, (i64, i64)>,
-    whiteouts: Vec<PathBuf>,
+    /// Marks made so far.
+    pub(super) whiteouts: Vec<PathBuf>,
     buffer: Vec<u8>,
 }
 
@@ -109,7 +109,7 @@ impl Layer {
     }
 
     /// The directory at `place`, missing parts made like those of the layers below.
-    fn make_directories(&mut self, place: &Path) -> Result<OwnedFd> {
+    pub(super) fn make_directories(&mut self, place: &Path) -> Result<OwnedFd> {
         let mut dir = self.root.try_clone()?;
         let mut at = PathBuf::new();
         for part in place.iter() {
@@ -279,75 +279,6 @@ impl Layer {
             }
             made => Ok(made?),
         }
-    }
-
-    /// Hides `hidden` (or, opaque, everything) of the layers below in the directory `parent`.
-    fn whiteout(&mut self, parent: &Path, hidden: &OsStr) -> Result<()> {
-        if hidden.as_bytes() == OPAQUE_WHITEOUT {
-            let there = self.merged.entry(parent)?;
-            return if there.is_some_and(|there| there.is_dir()) {
-                self.opaque(parent)
-            } else {
-                Ok(())
-            };
-        }
-        // Other names of that form are aufs' own (`.wh..wh.plnk`).
-        if hidden.as_bytes().starts_with(WHITEOUT) {
-            return Ok(());
-        }
-        if hidden.is_empty() || hidden == "." || hidden == ".." {
-            return Err(Error::user("a whiteout that names no file"));
-        }
-        self.hide(&parent.join(hidden))
-    }
-
-    /// Hides what the layers below have at `place`. Nothing is made where they have nothing: in a
-    /// directory of one layer only, overlayfs would list the mark itself.
-    fn hide(&mut self, place: &Path) -> Result<()> {
-        let Some(entry) = self.merged.entry(place)? else { return Ok(()) };
-        if entry.layer > 0 {
-            let dir = self.make_directories(place.parent().unwrap_or(Path::new("")))?;
-            let name = place.file_name().ok_or(Errno::EINVAL)?;
-            inode::mknodat(&dir, name, Node::Character(0, 0), 0o600)?;
-            self.whiteouts.push(place.to_owned());
-        } else if entry.is_dir() {
-            // The archive has this directory too, which stays, without what lies below it.
-            return self.opaque(place);
-        }
-        Ok(())
-    }
-
-    fn opaque(&mut self, place: &Path) -> Result<()> {
-        if place.as_os_str().is_empty() {
-            return self.opaque_root();
-        }
-        let dir = self.make_directories(place)?;
-        inode::fsetxattr(&dir, OsStr::new(OPAQUE), b"y")?;
-        for hidden in std::mem::take(&mut self.whiteouts) {
-            if !hidden.starts_with(place) {
-                self.whiteouts.push(hidden);
-                continue;
-            }
-            let name = hidden.file_name().ok_or(Errno::EINVAL)?;
-            let parent = hidden.parent().unwrap_or(Path::new(""));
-            let parent = path::open_beneath(&self.root, parent, OFlag::O_PATH, 0)?;
-            if inode::lstatat(&parent, name).is_ok_and(|there| is_whiteout(&there)) {
-                inode::unlinkat(&parent, name)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// overlayfs always merges the roots: hide the names in it one by one.
-    fn opaque_root(&mut self) -> Result<()> {
-        let mut names: Vec<OsString> = Vec::new();
-        for below in self.merged.below() {
-            let listing = path::open_beneath(below, Path::new(""), DIRECTORY, 0)?;
-            for entry in std::fs::read_dir(path::fd_path(listing.as_fd()))? {
-                names.push(entry?.file_name());
-            }
-        }
-        names.iter().try_for_each(|name| self.hide(Path::new(name)))
     }
 
     fn finish(self) -> Result<()> {

@@ -114,7 +114,7 @@ pub fn utimensat(dir: impl AsFd, name: &OsStr, (seconds, nanos): (i64, i64)) -> 
 
 /// fsetxattr(2).
 pub fn fsetxattr(fd: impl AsFd, name: &OsStr, value: &[u8]) -> Result<()> {
-    Ok(rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()).map_err(raw)?)
+    rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()).map_err(raw)
 }
 
 /// setxattr(2) of an `O_PATH` descriptor, also of a symbolic link itself.
