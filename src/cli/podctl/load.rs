@@ -1,7 +1,7 @@
 //! `podctl load`: images from an archive into the store.
 
 use super::{Call, Outcome, print};
-use crate::error::{Context, Error};
+use crate::error::Error;
 use crate::image::Reference;
 use clap::Args;
 use std::path::PathBuf;
@@ -23,8 +23,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return Err(Error::user("required flag(s) \"input\" not set").into());
     };
     let name = flags.name.as_deref().map(Reference::parse).transpose()?;
-    let images = call.engine.images()?.load(input, name.as_ref());
-    for image in images.doing(|| format!("load {}", input.display()))? {
+    for image in call.engine.images()?.load(input, name.as_ref())? {
         match image.names.as_slice() {
             [] => print(&format!("Loaded image ID: {}\n", image.id))?,
             names => {
