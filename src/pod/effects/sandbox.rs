@@ -126,6 +126,9 @@ fn pause_rootfs(place: &Place) -> Result<PathBuf> {
     let rootfs = place.dir.join("sandbox");
     let pause = rootfs.join("pause");
     make_private_dir(&rootfs)?;
+    // Pause is nobody, and this is its root.
+    std::fs::set_permissions(&rootfs, Permissions::from_mode(0o755))
+        .doing(|| format!("change the mode of {}", rootfs.display()))?;
     fs::write_atomic(&pause, sandbox::PAUSE, 0o555)
         .doing(|| format!("write {}", pause.display()))?;
     Ok(rootfs)

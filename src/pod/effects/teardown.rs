@@ -22,7 +22,7 @@ pub fn tear_down(place: &Place) -> Result<()> {
     attempt(ids.map(drop));
     attempt(place.bridge().and_then(|bridge| bridge.map_or(Ok(()), |it| it.detach(&place.uid))));
     attempt(volumes::remove(&place.dir.join("volumes")));
-    attempt(pod_cgroup(place).and_then(|cgroup| cgroup.remove()));
+    attempt(remove_cgroups(place));
     attempt(sandbox::shm(place).parent().map_or(Ok(()), remove_tree));
     for dir in ["overlay", "containers", "sandbox"] {
         attempt(remove_tree(&place.dir.join(dir)));
@@ -52,6 +52,19 @@ pub fn clean_up(place: &Place) -> Result<()> {
 /// The pod's own cgroup.
 pub fn pod_cgroup(place: &Place) -> Result<Cgroup> {
     Cgroup::resolve(&Layout::probe()?, Some(&translate::pod_cgroup(&place.pod)), &place.uid)
+}
+
+/// The pod's cgroup, and those above it that it was the last one in.
+fn remove_cgroups(place: &Place) -> Result<()> {
+    let layout = Layout::probe()?;
+    let path = translate::pod_cgroup(&place.pod);
+    let cgroup = |path: &Path| Cgroup::resolve(&layout, Some(path), &place.uid);
+    cgroup(&path)?.remove()?;
+    let parents = path.ancestors().skip(1).take_while(|parent| parent.parent().is_some());
+    for parent in parents {
+        cgroup(parent)?.remove_if_empty()?;
+    }
+    Ok(())
 }
 
 /// The OCI containers that the pod has or had, its sandbox among them.
