@@ -227,17 +227,20 @@ impl Monitor {
         }
     }
 
-    /// Writes what the pod has become, then does what was decided.
+    /// Writes what the pod has become, then does what was decided, and what has waited for a lane.
     fn carry_out(&mut self) {
-        while self.changed && !self.done {
-            // Acting without a record is better than not acting: a pod can be ended on a full disk.
-            self.changed = self.publisher.publish(&self.place, &self.state).is_err();
-            self.unwritten = self.changed;
+        loop {
+            if self.changed {
+                // Acting without a record is better than not acting: a pod can be ended on a full
+                // disk.
+                self.changed = self.publisher.publish(&self.place, &self.state).is_err();
+                self.unwritten = self.changed;
+            }
             for action in std::mem::take(&mut self.decided) {
                 self.act(action);
             }
             let lost = self.start_waiting();
-            if lost.is_empty() {
+            if lost.is_empty() || self.done {
                 break;
             }
             self.decide(&lost);
