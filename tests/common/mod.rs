@@ -114,7 +114,10 @@ impl Case {
     /// container that goes on must not be waited for.
     pub fn command(&self, args: &[&str]) -> Command {
         let config = serde_json::to_vec_pretty(&self.config).unwrap();
-        fs::write(self.path("bundle/config.json"), config).unwrap();
+        // Replaced in one step: another command of this case may be reading it.
+        let draft = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
+        fs::write(draft.path(), config).unwrap();
+        draft.persist(self.path("bundle/config.json")).unwrap();
         // RUNTIME=runc shows what another runtime does in the same cases.
         let runtime = std::env::var_os("RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_runp").into());
         let mut command = Command::new(runtime);

@@ -18,8 +18,11 @@ fn a_bundle_without_what_it_needs() {
         ("{", "line 1 column 1"),
         ("", "line 1"),
         ("null", "null"),
-        ("{\"ociVersion\": 1}", "line 1"),
-        ("{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [1]}}", "line 1"),
+        ("{\"ociVersion\": 1}", "ociVersion: invalid type"),
+        (
+            "{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [1]}}",
+            "process.args[0]: invalid type",
+        ),
     ];
     for (text, said) in table {
         fs::write(&config, text).unwrap();

@@ -270,7 +270,11 @@ fn a_hundred_lives_leave_nothing() {
         case.runp(&["delete", "--force", &case.id]).ok();
     }
     case.assert_nothing_left();
-    assert_eq!(machine(), before);
+    if before[0].lines().count() == 1 {
+        assert_eq!(machine(), before);
+    } else {
+        eprintln!("SKIP links and rules: this network namespace has other users");
+    }
 }
 
 /// What no container of `runp` adds to: links and nft rules of this network namespace.

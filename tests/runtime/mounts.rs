@@ -319,7 +319,7 @@ fn an_impossible_mount_names_itself() {
         (json!({"destination": "/x", "type": "nonsense", "source": "x"}), "nonsense"),
         (
             json!({"destination": "/x", "type": "tmpfs", "source": "x", "options": ["nonsense=1"]}),
-            "nonsense",
+            "mounts[7]",
         ),
         (
             json!({"destination": "/x", "type": "tmpfs", "source": "x", "options": ["tmpcopyup"]}),

@@ -49,7 +49,11 @@ impl Fault {
         match self.0 {
             Some((at, effect)) if at == index => match effect {
                 Effect::Fail(errno) => Err(errno),
-                Effect::Kill => nix::sys::signal::raise(nix::sys::signal::SIGKILL),
+                Effect::Kill => {
+                    nix::sys::signal::raise(nix::sys::signal::SIGKILL)?;
+                    // The first process of a PID namespace cannot kill itself.
+                    sys::clone::exit(128 + sys::clone::SIGKILL)
+                }
                 Effect::Delay(time) => {
                     std::thread::sleep(time);
                     Ok(())

@@ -201,6 +201,8 @@ impl Parent<'_> {
         crate::sys::cred::set_dumpable(false).doing(|| "become undumpable")?;
         let cloned = clone::clone3(flags, cgroup.as_ref().map(AsFd::as_fd));
         if matches!(cloned, Ok(clone::Forked::Child)) {
+            // Else the child would hold its own line open when the parent is killed.
+            drop(control);
             child::run(&self.plan.steps, &mut tools);
         }
         crate::sys::cred::set_dumpable(true).doing(|| "become dumpable")?;

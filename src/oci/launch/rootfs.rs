@@ -59,7 +59,8 @@ fn make_parent_private(path: &CStr) -> Result<()> {
 
 /// pivot_root(2) wants the new root to be a mount, and one whose parent is not shared.
 fn bind_root(path: &CStr, slots: &mut Slots) -> Result<()> {
-    let target = open_path(path)?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let target = nix::fcntl::openat(AT_FDCWD, path, flags, Mode::empty())?;
     let tree = mount::open_tree(&target, c"", Depth::Tree)?;
     mount::move_mount(&tree, target)?;
     slots.root = Some(tree);

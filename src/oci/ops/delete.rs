@@ -54,6 +54,10 @@ fn forced(id: &str) -> String {
 /// The container as it is once nobody else works on it.
 fn locked(root: &Path, id: &str, force: bool) -> Result<(Container, Lock)> {
     let container = open(root, id, force)?;
+    if force {
+        // Whoever is still making it holds the lock until it fails, which it does upon this.
+        end_init(&container)?;
+    }
     let gone = || Error::new(Kind::NotFound, "container does not exist");
     let lock = container.lock().map_err(|error| match error.errno() {
         Some(Errno::ENOENT) => gone(),

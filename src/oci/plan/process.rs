@@ -13,7 +13,11 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         process: cx.process,
         available: cx.host.capabilities,
         preserve_fds: cx.options.preserve_fds,
-        limit_memory: plan.resources.as_ref().is_some_and(|r| r.memory().is_some()),
+        // `unified` may hold memory limits too, and is applied with them.
+        limit_memory: plan
+            .resources
+            .as_ref()
+            .is_some_and(|limits| limits.memory().is_some() || limits.unified().is_some()),
         mode: Some(cx.options.mode),
         user_namespace: cx.namespaces.has(NsKind::User),
         start_hooks: cx.spec.hooks().as_ref().and_then(|h| h.start_container().as_ref()).is_some(),
