@@ -2,7 +2,9 @@
 
 use oci_spec::runtime::LinuxResources;
 use runp::oci::cgroup::{Cgroup, Layout, Mode, enter};
+use runp::sys::clone::{Forked, clone3, exit, wait};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -120,24 +122,31 @@ fn a_pod_is_removed_with_what_it_holds() {
 }
 
 #[test]
-fn a_single_thread_enters_by_itself() {
+fn a_child_is_born_inside_and_enters_the_rest() {
     let Some(case) = Case::new("enter") else { return };
     case.cgroup.make(false).unwrap();
+    let tree = case.cgroup.clone_into().unwrap();
     let tasks = case.cgroup.tasks().unwrap();
-    use std::os::unix::process::CommandExt;
-    let mut command = Command::new("/bin/cat");
-    command.arg("/proc/self/cgroup").stdout(Stdio::piped());
-    // SAFETY: the closure makes write(2) calls only.
-    #[expect(unsafe_code, reason = "a child between fork and exec is what is tested")]
-    unsafe {
-        command.pre_exec(move || enter(&tasks).map_err(Into::into));
+    let Forked::Parent { pid, pidfd } = clone3(0, tree.as_ref().map(AsFd::as_fd)).unwrap() else {
+        // Nothing but system calls: this process has threads.
+        if enter(&tasks).is_err() {
+            exit(1);
+        }
+        nix::unistd::pause();
+        exit(2);
+    };
+    let asleep = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") S");
+    while !asleep() {
+        std::thread::yield_now();
     }
-    let output = command.output().unwrap();
-    let own = String::from_utf8(output.stdout).unwrap();
-    for dir in case.cgroup.dirs.iter().filter(|dir| !dir.is_v2()) {
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    for dir in &case.cgroup.dirs {
         let line = format!(":{}:/{}\n", dir.controllers.join(","), dir.below.display());
         assert!(own.contains(&line), "{line} is not in {own}");
     }
+    assert_eq!(case.cgroup.pids().unwrap(), [pid]);
+    case.cgroup.kill_all(Duration::from_secs(5)).unwrap();
+    assert_eq!(wait(&pidfd).unwrap(), 128 + 9);
 }
 
 fn resources(json: serde_json::Value) -> LinuxResources {

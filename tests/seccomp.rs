@@ -49,12 +49,13 @@ fn arguments(profile: &Value) -> Vec<[u64; 6]> {
     vectors
 }
 
-/// Compares the programs on every call; a difference is told in full.
-fn compare(profile: &Value) {
+/// Compares the programs on every call; a difference is told in full. False if libseccomp refuses
+/// the profile.
+fn compare(profile: &Value) -> bool {
     let spec = serde_json::from_value(profile.clone()).unwrap();
     let ours = runp::oci::seccomp::compile(&spec).unwrap().program;
     let ours: Vec<_> = ours.iter().map(|insn| (insn.code, insn.jt, insn.jf, insn.k)).collect();
-    let theirs = oracle::program(&spec);
+    let Some(theirs) = oracle::program(&spec) else { return false };
     let newest = oracle::newest(&spec);
     for args in arguments(profile) {
         for (arch, number) in
@@ -68,6 +69,7 @@ fn compare(profile: &Value) {
             assert_eq!(decided, expected, "{decided:#x}, not {expected:#x}: {call:x?} {profile}");
         }
     }
+    true
 }
 
 fn all_abis(default: &str, syscalls: Value) -> Value {
@@ -100,7 +102,7 @@ fn usual(default: &str) -> Value {
 #[test]
 fn the_usual_profile_decides_alike() {
     for default in ["SCMP_ACT_ERRNO", "SCMP_ACT_LOG", "SCMP_ACT_KILL_PROCESS"] {
-        compare(&usual(default));
+        assert!(compare(&usual(default)));
     }
 }
 
@@ -117,7 +119,7 @@ fn every_name_has_its_number() {
         let spec = serde_json::from_value(profile).unwrap();
         let ours = runp::oci::seccomp::compile(&spec).unwrap().program;
         let ours: Vec<_> = ours.iter().map(|insn| (insn.code, insn.jt, insn.jf, insn.k)).collect();
-        let theirs = oracle::program(&spec);
+        let theirs = oracle::program(&spec).unwrap();
         // As many arguments as socketcall and ipc have ways.
         for (arch, number) in
             [X86_64, I386].into_iter().flat_map(|arch| numbers().map(move |n| (arch, n)))
@@ -137,9 +139,9 @@ fn abis_that_are_not_listed_are_closed() {
         [json!([]), json!(["SCMP_ARCH_X86"]), json!(["SCMP_ARCH_X32"]), json!(["SCMP_ARCH_ARM"])]
     {
         for default in ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"] {
-            compare(&json!({
+            assert!(compare(&json!({
                 "defaultAction": default, "architectures": architectures, "syscalls": read,
-            }));
+            })));
         }
     }
 }
@@ -153,13 +155,13 @@ fn each_action_and_operator_is_known() {
         .zip(["read", "close", "open", "stat", "poll", "brk", "dup", "pipe"])
         .map(|(action, name)| json!({"names": [name], "action": format!("SCMP_ACT_{action}")}))
         .collect();
-    compare(&all_abis("SCMP_ACT_ALLOW", syscalls.into()));
+    assert!(compare(&all_abis("SCMP_ACT_ALLOW", syscalls.into())));
     for op in OPERATORS {
         for value in [0, 5, 0xffff_ffff, 1 << 32, 0x1234_5678_9abc_def0, u64::MAX] {
             let arg = json!({"index": 3, "value": value, "valueTwo": value & 0xff00_00ff_0000_0f0f,
                 "op": format!("SCMP_CMP_{op}")});
             let syscall = json!({"names": ["mmap"], "action": "SCMP_ACT_ERRNO", "args": [arg]});
-            compare(&all_abis("SCMP_ACT_ALLOW", json!([syscall])));
+            assert!(compare(&all_abis("SCMP_ACT_ALLOW", json!([syscall]))));
         }
     }
 }
@@ -260,6 +262,6 @@ proptest! {
 
     #[test]
     fn any_profile_decides_alike(profile in any_profile()) {
-        compare(&profile);
+        prop_assume!(compare(&profile));
     }
 }

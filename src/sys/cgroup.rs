@@ -13,6 +13,11 @@ pub fn is_cgroup2(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
+/// Whether `path` is on a v1 cgroup file system, statfs(2).
+pub fn is_cgroup1(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| stat.filesystem_type() == CGROUP_SUPER_MAGIC)
+}
+
 /// Whether the open file is on a cgroup file system, v1 or v2, fstatfs(2).
 pub fn is_on_cgroupfs(fd: impl AsFd) -> Result<bool> {
     let kind = fstatfs(fd)?.filesystem_type();

@@ -2,6 +2,7 @@
 
 use super::bpf::Call;
 use libseccomp::ScmpSyscall;
+use libseccomp::error::SeccompErrno;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext};
 use oci_spec::runtime::LinuxSeccompOperator;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg};
@@ -56,21 +57,8 @@ fn condition(arg: &LinuxSeccompArg) -> ScmpArgCompare {
     ScmpArgCompare::new(arg.index() as u32, op, datum)
 }
 
-fn add(
-    filter: &mut ScmpFilterContext,
-    action: ScmpAction,
-    call: ScmpSyscall,
-    of: &[ScmpArgCompare],
-) {
-    // EEXIST: the very rule is there.
-    match filter.add_rule_conditional(action, call, of) {
-        Err(error) if error.errno() == Some(libseccomp::error::SeccompErrno::EEXIST) => {}
-        result => drop(result.unwrap()),
-    }
-}
-
-/// libseccomp's program for a profile.
-pub fn program(profile: &LinuxSeccomp) -> Vec<(u16, u8, u8, u32)> {
+/// libseccomp's program for a profile; none if it refuses a rule that contradicts an earlier one.
+pub fn program(profile: &LinuxSeccomp) -> Option<Vec<(u16, u8, u8, u32)>> {
     let default = action(profile.default_action(), profile.default_errno_ret());
     let mut filter = ScmpFilterContext::new(default).unwrap();
     for arch in profile.architectures().iter().flatten() {
@@ -93,9 +81,13 @@ pub fn program(profile: &LinuxSeccomp) -> Vec<(u16, u8, u8, u32)> {
             (0..6).any(|index| args.iter().filter(|arg| arg.index() == index).count() > 1);
         for name in syscall.names() {
             let Ok(call) = ScmpSyscall::from_name(name) else { continue };
-            match repeated {
-                false => add(&mut filter, action, call, &conditions),
-                true => conditions.iter().for_each(|one| add(&mut filter, action, call, &[*one])),
+            let rules: Vec<&[ScmpArgCompare]> =
+                if repeated { conditions.chunks(1).collect() } else { vec![&conditions] };
+            for rule in rules {
+                match filter.add_rule_conditional(action, call, rule) {
+                    Err(error) if error.errno() == Some(SeccompErrno::EEXIST) => return None,
+                    result => drop(result.unwrap()),
+                }
             }
         }
     }
@@ -108,7 +100,7 @@ pub fn program(profile: &LinuxSeccomp) -> Vec<(u16, u8, u8, u32)> {
         let code = u16::from_ne_bytes([insn[0], insn[1]]);
         (code, insn[2], insn[3], u32::from_ne_bytes(insn[4..].try_into().unwrap()))
     };
-    bytes.chunks_exact(8).map(insn).collect()
+    Some(bytes.chunks_exact(8).map(insn).collect())
 }
 
 /// The highest numbers that a profile names, above which runc's stub answers `ENOSYS`.

@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys;
 use nix::fcntl::OFlag;
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -22,9 +23,14 @@ pub(super) fn write(dir: &Path, name: &str, value: &str) -> sys::Result<()> {
 
 /// Reads `dir/name`.
 pub(super) fn read(dir: &Path, name: &str) -> sys::Result<String> {
-    let mut text = String::new();
-    let mut file = open(dir, name, OFlag::O_RDONLY)?;
-    std::io::Read::read_to_string(&mut file, &mut text).map_err(sys::fs::errno)?;
+    contents(&mut open(dir, name, OFlag::O_RDONLY)?)
+}
+
+/// All of an open file, from where it stands.
+pub(super) fn contents(file: &mut File) -> sys::Result<String> {
+    let mut text = String::with_capacity(4096);
+    // Through `take`, for std asks a plain file for its size and position first.
+    file.take(u64::MAX).read_to_string(&mut text).map_err(sys::fs::errno)?;
     Ok(text)
 }
 

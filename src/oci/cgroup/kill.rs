@@ -8,7 +8,7 @@ use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Seek;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -205,9 +205,8 @@ fn wait_event(path: &Path, key: &str, value: u64, until: Instant) -> sys::Result
 }
 
 fn reread(file: &mut File) -> sys::Result<String> {
-    let mut text = String::new();
-    file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(sys::fs::errno)?;
-    Ok(text)
+    file.rewind().map_err(sys::fs::errno)?;
+    file::contents(file)
 }
 
 /// v1 freezes only as far as it gets while it is looked at, and has no event.

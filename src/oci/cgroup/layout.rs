@@ -6,8 +6,8 @@ use crate::sys;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Where a v2-only host mounts its tree.
-const V2_MOUNT: &str = "/sys/fs/cgroup";
+/// Where cgroups are mounted, v2 itself or v1's hierarchies below.
+const ROOT: &str = "/sys/fs/cgroup";
 
 /// One hierarchy of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,31 +30,50 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Probes the host. On v2 the mounts, thousands on a busy host, are not read.
+    /// Probes the host. The mounts, thousands on a busy host, are read only where the cgroups are
+    /// not where every distribution mounts them (160 µs against 40 on a host with 30 mounts).
     pub fn probe() -> Result<Self> {
         let read = |path: &str| {
             sys::fs::read_kernel_file(Path::new(path)).doing(|| format!("read {path}"))
         };
         let own = read("/proc/self/cgroup")?;
-        if sys::cgroup::is_cgroup2(Path::new(V2_MOUNT)) {
-            let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-            let own = super::normalise(Path::new(own));
-            let tree = Hierarchy { controllers: Vec::new(), mount: V2_MOUNT.into(), own };
-            return Ok(Self { mode: Mode::V2, hierarchies: vec![tree] });
+        match Self::usual(&own) {
+            Some(layout) => Ok(layout),
+            None => Self::parse(&read("/proc/self/mountinfo")?, &own),
         }
-        Self::parse(&read("/proc/self/mountinfo")?, &own)
     }
 
-    /// [`Layout::probe`] on texts; proc(5), cgroups(7).
-    fn parse(mountinfo: &str, own: &str) -> Result<Self> {
-        let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
-        let mut hierarchies: Vec<Hierarchy> = own
-            .lines()
-            .filter_map(|line| {
-                let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-                hierarchy(&mounts, controllers, path)
-            })
-            .collect();
+    /// The layout if all is mounted in its usual place; its parts are proved, not guessed.
+    fn usual(own: &str) -> Option<Self> {
+        let root = Path::new(ROOT);
+        if sys::cgroup::is_cgroup2(root) {
+            let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+            let tree = Hierarchy::usual(root.into(), "", own)?;
+            return Some(Self { mode: Mode::V2, hierarchies: vec![tree] });
+        }
+        let mut hierarchies = Vec::with_capacity(16);
+        for line in own.lines() {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            let name = match controllers {
+                "" => "unified",
+                _ => controllers.strip_prefix("name=").unwrap_or(controllers),
+            };
+            let mount = root.join(name);
+            let v2 = controllers.is_empty();
+            match v2 {
+                true if sys::cgroup::is_cgroup2(&mount) => {}
+                // The v2 tree has a line whether it is mounted or not.
+                true => continue,
+                false if sys::cgroup::is_cgroup1(&mount) => {}
+                false => return None,
+            }
+            hierarchies.push(Hierarchy::usual(mount, controllers, path)?);
+        }
+        Self::of(hierarchies).ok()
+    }
+
+    /// The layout of these hierarchies.
+    fn of(mut hierarchies: Vec<Hierarchy>) -> Result<Self> {
         // Stable: v2 first, the rest as the kernel lists them.
         hierarchies.sort_by_key(|hierarchy| !hierarchy.controllers.is_empty());
         let v2 = hierarchies.first().is_some_and(|first| first.controllers.is_empty());
@@ -68,6 +87,32 @@ impl Layout {
             (false, _) => Mode::V1,
         };
         Ok(Self { mode, hierarchies })
+    }
+
+    /// [`Layout::probe`] on texts; proc(5), cgroups(7).
+    fn parse(mountinfo: &str, own: &str) -> Result<Self> {
+        let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
+        let hierarchies = own.lines().filter_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            hierarchy(&mounts, controllers, path)
+        });
+        Self::of(hierarchies.collect())
+    }
+}
+
+impl Hierarchy {
+    fn new(mount: PathBuf, controllers: &str, own: &Path) -> Self {
+        let controllers = controllers.split(',').filter(|name| !name.is_empty());
+        let controllers = controllers.map(str::to_owned).collect();
+        Self { controllers, mount, own: super::normalise(own) }
+    }
+
+    /// None where the own cgroup is not below the mount: inside a container the mount shows a part
+    /// of the hierarchy, and only mountinfo says which.
+    fn usual(mount: PathBuf, controllers: &str, own: &str) -> Option<Self> {
+        let hierarchy = Self::new(mount, controllers, Path::new(own));
+        let is_there = own == "/" || hierarchy.mount.join(&hierarchy.own).is_dir();
+        is_there.then_some(hierarchy)
     }
 }
 
@@ -106,10 +151,11 @@ fn hierarchy(mounts: &[Mount<'_>], controllers: &str, own: &str) -> Option<Hiera
     let mount = mounts.iter().find(|mount| mount.holds(controllers))?;
     // Inside a container the mount shows a part of the hierarchy; paths count from there.
     let own = Path::new(own);
-    let own = super::normalise(own.strip_prefix(mount.root).unwrap_or(own));
-    let controllers = controllers.split(',').filter(|name| !name.is_empty());
-    let controllers = controllers.map(str::to_owned).collect();
-    Some(Hierarchy { controllers, mount: mount.point.clone(), own })
+    Some(Hierarchy::new(
+        mount.point.clone(),
+        controllers,
+        own.strip_prefix(mount.root).unwrap_or(own),
+    ))
 }
 
 /// mountinfo writes blanks as `\040`.
@@ -155,6 +201,17 @@ mod tests {
         ];
         assert_eq!(layout.mode, Mode::Hybrid);
         assert_eq!(found, expected.map(|(names, mount, own)| (names.to_owned(), mount, own)));
+    }
+
+    #[test]
+    fn the_usual_places_say_what_the_mounts_say() {
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        let own = read("/proc/self/cgroup");
+        let Some(usual) = Layout::usual(&own) else {
+            println!("SKIP: this host's cgroups are mounted elsewhere");
+            return;
+        };
+        assert_eq!(usual, Layout::parse(&read("/proc/self/mountinfo"), &own).unwrap());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a profile decides for each call of each ABI: pure, and no BPF yet.
 
-use super::table::{CALLS, NONE};
+use super::table::{CALLS, MULTIPLEXED, NONE};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompOperator};
 use oci_spec::runtime::{LinuxSeccompArg, LinuxSyscall};
@@ -76,62 +76,6 @@ pub(super) const ENOSYS_RETURN: u32 = RET_ERRNO | 38;
 /// Room for every number of [`CALLS`].
 const NUMBERS: usize = 600;
 
-/// i386's calls through socketcall(2) and ipc(2), by the first argument of these.
-const SOCKETCALL: (u16, [&str; 20]) = (
-    102,
-    [
-        "socket",
-        "bind",
-        "connect",
-        "listen",
-        "accept",
-        "getsockname",
-        "getpeername",
-        "socketpair",
-        "send",
-        "recv",
-        "sendto",
-        "recvfrom",
-        "shutdown",
-        "setsockopt",
-        "getsockopt",
-        "sendmsg",
-        "recvmsg",
-        "accept4",
-        "recvmmsg",
-        "sendmmsg",
-    ],
-);
-const IPC: (u16, [&str; 24]) = (
-    117,
-    [
-        "semop",
-        "semget",
-        "semctl",
-        "semtimedop",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "msgsnd",
-        "msgrcv",
-        "msgget",
-        "msgctl",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "shmat",
-        "shmdt",
-        "shmget",
-        "shmctl",
-    ],
-);
-
 impl Profile {
     /// Reads the profile; an error names the JSON path.
     pub(super) fn decide(profile: &LinuxSeccomp) -> Result<Self> {
@@ -172,53 +116,59 @@ impl Profile {
         }
         let rules = first..self.rules.len();
         for name in syscall.names() {
-            let Ok(at) = CALLS.binary_search_by_key(&name.as_str(), |call| call.0) else {
-                continue;
-            };
-            let Some((_, x86_64, i386, x32)) = CALLS.get(at) else { continue };
-            for calls in &mut self.calls {
-                let number = match calls.abi {
-                    Abi::X86_64 => *x86_64,
-                    Abi::I386 => *i386,
-                    Abi::X32 => *x32,
-                };
-                if number != NONE {
-                    calls.newest = calls.newest.max(Some(number));
-                    // Like runc and libseccomp: what says no more than the default is not there.
-                    if action != self.default {
-                        calls.add(number, action, rules.clone());
-                    }
-                }
-            }
-            if action != self.default {
-                self.add_multiplexed(name, action, rules.clone());
-            }
+            self.add_call(name, action, rules.clone());
         }
         Ok(())
     }
 
+    /// A name that no ABI knows is skipped.
+    fn add_call(&mut self, name: &str, action: u32, rules: Range<usize>) {
+        let number = CALLS.binary_search_by_key(&name, |call| call.0);
+        let Some((_, x86_64, i386, x32)) = number.ok().and_then(|at| CALLS.get(at)) else { return };
+        let other_way = MULTIPLEXED.binary_search_by_key(&name, |call| call.0);
+        let other_way = other_way.ok().and_then(|at| MULTIPLEXED.get(at));
+        // Like runc and libseccomp: what says no more than the default is not there.
+        let counts = action != self.default;
+        for calls in &mut self.calls {
+            let number = match calls.abi {
+                Abi::X86_64 => *x86_64,
+                Abi::I386 => *i386,
+                Abi::X32 => *x32,
+            };
+            if number != NONE {
+                // Calls with two ways in do not count for the newest, as in libseccomp's tables.
+                if calls.abi != Abi::I386 || other_way.is_none() {
+                    calls.newest = calls.newest.max(Some(number));
+                }
+                if counts {
+                    calls.add(number, action, rules.clone());
+                }
+            }
+        }
+        if let (true, Some((_, number, chosen))) = (counts, other_way) {
+            self.add_multiplexed((*number, *chosen), action, rules);
+        }
+    }
+
     /// The call's other way in on i386, chosen by the first argument. The others point to memory
     /// there, so conditions mean little; what is made of them is what libseccomp makes of them.
-    fn add_multiplexed(&mut self, name: &str, action: u32, rules: Range<usize>) {
+    fn add_multiplexed(&mut self, way: (u16, u64), action: u32, rules: Range<usize>) {
         let Some(calls) = self.calls.iter_mut().find(|calls| calls.abi == Abi::I386) else {
             return;
         };
-        for (number, names) in [(SOCKETCALL.0, &SOCKETCALL.1[..]), (IPC.0, &IPC.1[..])] {
-            let Some(index) = names.iter().position(|known| *known == name) else { continue };
-            let operator = LinuxSeccompOperator::ScmpCmpEq;
-            let chosen = Condition { argument: 0, operator, value: index as u64 + 1, masked: 0 };
-            let first = self.rules.len();
-            for rule in rules.clone() {
-                let others = self.rules.get(rule).map(|rule| rule.conditions.as_slice());
-                let others = others.unwrap_or_default().iter().filter(|one| one.argument != 0);
-                let conditions = std::iter::once(chosen).chain(others.copied()).collect();
-                self.rules.push(Rule { conditions, action });
-            }
-            if rules.is_empty() {
-                self.rules.push(Rule { conditions: vec![chosen], action });
-            }
-            calls.add(number, action, first..self.rules.len());
+        let operator = LinuxSeccompOperator::ScmpCmpEq;
+        let chosen = Condition { argument: 0, operator, value: way.1, masked: 0 };
+        let first = self.rules.len();
+        for rule in rules.clone() {
+            let others = self.rules.get(rule).map(|rule| rule.conditions.as_slice());
+            let others = others.unwrap_or_default().iter().filter(|one| one.argument != 0);
+            let conditions = std::iter::once(chosen).chain(others.copied()).collect();
+            self.rules.push(Rule { conditions, action });
         }
+        if rules.is_empty() {
+            self.rules.push(Rule { conditions: vec![chosen], action });
+        }
+        calls.add(way.0, action, first..self.rules.len());
     }
 }
 
