@@ -1,7 +1,7 @@
 //! What a plan needs to know of the host, read once.
 
 use super::cgroup::Layout;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::sys::cred;
 
 /// Facts about the host.
@@ -9,7 +9,7 @@ use crate::sys::cred;
 pub struct Host {
     /// The caller's effective user.
     pub euid: u32,
-    /// Capabilities that can be had at all: the caller's bounding set.
+    /// Capabilities that can be had at all: the caller's own.
     pub capabilities: u64,
     /// Its cgroups; `None` where there are none.
     pub cgroups: Option<Layout>,
@@ -20,7 +20,7 @@ impl Host {
     pub fn probe() -> Result<Self> {
         Ok(Self {
             euid: cred::geteuid(),
-            capabilities: cred::bounding(),
+            capabilities: cred::permitted().doing(|| "read own capabilities")?,
             cgroups: Some(Layout::probe()?),
         })
     }

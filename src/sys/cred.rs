@@ -71,13 +71,9 @@ pub fn raise_ambient(ambient: u64) -> Result<()> {
     Ok(())
 }
 
-/// The bounding set of the caller, limited to what the kernel knows.
-pub fn bounding() -> u64 {
-    let has = |number: &u32| {
-        // SAFETY: integers only.
-        unsafe { libc::prctl(libc::PR_CAPBSET_READ, *number, 0, 0, 0) == 1 }
-    };
-    (0..u64::BITS).filter(has).fold(0, |set, number| set | 1 << number)
+/// The caller's permitted capabilities, capget(2).
+pub fn permitted() -> Result<u64> {
+    Ok(rustix::thread::capabilities(None).map_err(errno)?.permitted.bits())
 }
 
 /// `PR_SET_NO_NEW_PRIVS`.

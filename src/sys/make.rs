@@ -31,8 +31,16 @@ const MAX_LINKS: usize = 40;
 pub fn make_in_root(root: impl AsFd, path: &CStr, leaf: Leaf) -> Result<OwnedFd> {
     let root = root.as_fd();
     match open_in_root(root, path, OFlag::O_PATH, 0) {
-        Err(Errno::ENOENT) => {}
-        opened => return opened,
+        Err(Errno::ENOENT) => make_missing_in_root(root, path, leaf),
+        opened => opened,
+    }
+}
+
+/// As [`make_in_root`], for a path that was just found missing.
+pub fn make_missing_in_root(root: impl AsFd, path: &CStr, leaf: Leaf) -> Result<OwnedFd> {
+    let root = root.as_fd();
+    if let Some(made) = make_last_name(root, path, leaf)? {
+        return Ok(made);
     }
     let mut walk = Walk {
         root,
@@ -60,6 +68,43 @@ pub fn make_in_root(root: impl AsFd, path: &CStr, leaf: Leaf) -> Result<OwnedFd>
     Ok(walk.dir)
 }
 
+/// The common case: the directory is there, and nothing of that name in it. `None` where it is not,
+/// and only the walk can tell.
+fn make_last_name(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Option<OwnedFd>> {
+    let bytes = path.to_bytes();
+    let cut = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (dir, last) = bytes.split_at_checked(cut).unwrap_or_default();
+    if matches!(last, b"" | b"." | b"..") {
+        return Ok(None);
+    }
+    let (mut parent, mut name) = (Text::new(), Text::new());
+    parent.append(dir)?;
+    name.append(last)?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let parent = match open_in_root(root, parent.as_cstr()?, flags, 0) {
+        Err(Errno::ENOENT) => return Ok(None),
+        opened => opened?,
+    };
+    match make_name(&parent, name.as_cstr()?, leaf) {
+        // A dangling link, or somebody was faster.
+        Err(Errno::EEXIST) => return Ok(None),
+        made => made?,
+    }
+    let found = open_in_root(&parent, name.as_cstr()?, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
+    let kind = SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT;
+    Ok((kind != SFlag::S_IFLNK).then_some(found))
+}
+
+fn make_name(dir: &OwnedFd, name: &CStr, leaf: Leaf) -> Result<()> {
+    match leaf {
+        Leaf::Directory => mkdirat(dir, name, Mode::from_bits_truncate(0o755)),
+        Leaf::File => {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
+            open_in_root(dir, name, flags, 0o644).map(drop)
+        }
+    }
+}
+
 struct Walk<'a> {
     root: BorrowedFd<'a>,
     /// Where the walk is.
@@ -85,14 +130,7 @@ impl Walk<'_> {
             Err(Errno::ENOENT) => {}
             found => return found.map(Some),
         }
-        let made = match made {
-            Leaf::Directory => mkdirat(&self.dir, name, Mode::from_bits_truncate(0o755)),
-            Leaf::File => {
-                let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
-                open_in_root(&self.dir, name, flags, 0o644).map(drop)
-            }
-        };
-        match made {
+        match make_name(&self.dir, name, made) {
             // Somebody was faster; what is there is looked at like anything else.
             Ok(()) | Err(Errno::EEXIST) => open_in_root(&self.dir, name, look, 0).map(Some),
             Err(errno) => Err(errno),

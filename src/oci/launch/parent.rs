@@ -53,7 +53,10 @@ impl Parent<'_> {
     fn join_containers_pids(&mut self) -> Result<()> {
         self.own_pid_namespace = Some(open_namespace(c"/proc/self/ns/pid")?);
         let init = self.job.join.as_ref().ok_or(Errno::EBADF)?;
-        Ok(ns::setns(init, NsKind::Pid.flag())?)
+        match ns::setns(init, NsKind::Pid.flag()) {
+            Err(Errno::ESRCH) => Err(Error::user("cannot exec in a stopped container")),
+            joined => Ok(joined?),
+        }
     }
 
     fn make_cgroup(&mut self) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use super::child::Slots;
 use crate::oci::plan::step::{Device, Mount, Origin, Place, Step, Target, TargetCheck};
-use crate::sys::make::{Leaf, make_in_root};
+use crate::sys::make::{Leaf, make_in_root, make_missing_in_root};
 use crate::sys::mount::{self, Depth};
 use crate::sys::path::{open_in_root, open_ordinary_in_root};
 use crate::sys::types::{AttrChange, Propagation, attr};
@@ -155,7 +155,7 @@ fn target(
     let target = match open_in_root(root, path, OFlag::O_PATH, 0) {
         Err(Errno::ENOENT) => {
             let leaf = if is_directory(made)? { Leaf::Directory } else { Leaf::File };
-            make_in_root(root, path, leaf)?
+            make_missing_in_root(root, path, leaf)?
         }
         opened => opened?,
     };

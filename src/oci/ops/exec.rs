@@ -8,6 +8,7 @@ use crate::oci::container::{Container, Status};
 use crate::oci::launch::console::supervise;
 use crate::oci::launch::{self, Job, Launched};
 use crate::oci::plan;
+use crate::sys::cred;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -59,7 +60,9 @@ fn spawn_with(
     let init = container.init()?;
     let init = init.ok_or_else(|| Error::user("cannot exec in a stopped container"))?;
     let spec = container.config()?;
-    let plan = plan::exec(&container.record, &spec, &options.process, options.preserve_fds)?;
+    let available = cred::permitted().doing(|| "read own capabilities")?;
+    let (record, fds) = (&container.record, options.preserve_fds);
+    let plan = plan::exec(record, &spec, &options.process, fds, available)?;
     let trace = options.trace.as_deref();
     let job = Job { join: Some(init), console, trace, ..Job::default() };
     let launched = launch::launch(&plan, job)?;

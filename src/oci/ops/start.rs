@@ -38,10 +38,20 @@ fn released(root: &Path, id: &str) -> Result<()> {
     let record = &container.record;
     let inside = hooks::Inside { init: &init, kinds: &record.namespaces };
     let state = container.state(Status::Created);
-    hooks::run(&record.start_container, "startContainer", &state, Some(inside))?;
+    hooks::run(&record.start_container, "startContainer", &state, Some(inside))
+        .or_else(|error| stop(&init).and(Err(error)))?;
     go(&container)?;
     drop(lock);
     poststart(&container, &init)
+}
+
+/// A hook that fails stops the container
+/// ([lifecycle](https://github.com/opencontainers/runtime-spec/blob/main/runtime.md#lifecycle)).
+fn stop(init: &OwnedFd) -> Result<()> {
+    match clone::pidfd_send_signal(init, clone::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "kill the container"),
+    }
 }
 
 fn go(container: &Container) -> Result<()> {
@@ -74,12 +84,6 @@ fn failed(container: &Container, report: Report) -> Error {
 /// A failing hook stops the container, as with runc.
 pub(super) fn poststart(container: &Container, init: &OwnedFd) -> Result<()> {
     let state = container.state(Status::Running);
-    let ran = hooks::run(&container.record.poststart, "poststart", &state, None);
-    if ran.is_err() {
-        match clone::pidfd_send_signal(init, clone::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(errno).doing(|| "kill the container"),
-        }
-    }
-    ran
+    hooks::run(&container.record.poststart, "poststart", &state, None)
+        .or_else(|error| stop(init).and(Err(error)))
 }

@@ -6,12 +6,18 @@ use super::{OWN, Plan};
 use crate::error::{Context, Result};
 use crate::oci::container::Record;
 use crate::oci::seccomp::compile;
-use crate::sys::cred;
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Process, Spec};
 
-/// Decides how `process` gets into a running container that was created from `spec`.
-pub fn exec(record: &Record, spec: &Spec, process: &Process, preserve_fds: u32) -> Result<Plan> {
+/// Decides how `process` gets into a running container that was created from `spec`. `available` are
+/// the capabilities that can be had.
+pub fn exec(
+    record: &Record,
+    spec: &Spec,
+    process: &Process,
+    preserve_fds: u32,
+    available: u64,
+) -> Result<Plan> {
     let mut plan = Plan {
         cgroup: record.cgroup.clone(),
         namespaces: record.namespaces.clone(),
@@ -36,7 +42,7 @@ pub fn exec(record: &Record, spec: &Spec, process: &Process, preserve_fds: u32) 
     process::terminal(process, false, &mut plan);
     let settings = Settings {
         process,
-        available: cred::bounding(),
+        available,
         preserve_fds,
         limit_memory: false,
         mode: None,
