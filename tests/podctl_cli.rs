@@ -1,7 +1,10 @@
-//! `podctl`'s words: what it prints where, and what it exits with. Pods that run are in the suite
-//! `podctl`; here nothing is started.
+//! `podctl`'s words: what it prints where, and what it exits with. Nothing is started here but in
+//! [`live`], where every verb is tried on a pod that runs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "podctl_cli/live.rs"]
+mod live;
 
 use std::io::Write;
 use std::path::Path;
@@ -28,10 +31,15 @@ impl Case {
         self.run_with(line, "")
     }
 
-    fn run_with(&self, line: &str, stdin: &str) -> (i32, String, String) {
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podctl"));
         command.args(line.split_whitespace()).env("RUNP_ROOT", self.root());
         command.current_dir(self.0.path());
+        command
+    }
+
+    fn run_with(&self, line: &str, stdin: &str) -> (i32, String, String) {
+        let mut command = self.command(line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A command that does not read it may be gone already.

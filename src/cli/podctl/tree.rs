@@ -34,22 +34,23 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 fn draw(root: &ProcessNode, arguments: bool) -> String {
     let mut out = String::new();
     if arguments {
-        lines(root, "", "", &mut out)
+        lines(root, "", ("", ""), &mut out);
     } else {
-        compact(root, "", &mut out)
+        compact(root, "", "", &mut out);
     }
     out
 }
 
-fn label(node: &ProcessNode) -> String {
-    let container = if node.container.is_empty() { "" } else { ":" };
-    format!("{}{container}{}({})", node.container, node.name, node.pid)
+/// `web:` before a process whose parent is not of the same container.
+fn container<'a>(node: &'a ProcessNode, parent: &str) -> (&'a str, &'static str) {
+    if node.container == parent { ("", "") } else { (&node.container, ":") }
 }
 
 /// Children beside their parent, the first on its line; `margin` is what stands left of the
 /// others.
-fn compact(node: &ProcessNode, margin: &str, out: &mut String) {
-    let label = label(node);
+fn compact(node: &ProcessNode, parent: &str, margin: &str, out: &mut String) {
+    let (name, colon) = container(node, parent);
+    let label = format!("{name}{colon}{}({})", node.name.replace(char::is_control, "?"), node.pid);
     out.push_str(&label);
     let margin = format!("{margin}{}", " ".repeat(label.chars().count()));
     let last = node.children.len().saturating_sub(1);
@@ -64,23 +65,25 @@ fn compact(node: &ProcessNode, margin: &str, out: &mut String) {
             out.push_str(&margin);
         }
         out.push_str(joint);
-        compact(child, &format!("{margin}{below}"), out);
+        compact(child, &node.container, &format!("{margin}{below}"), out);
     }
     if node.children.is_empty() {
         out.push('\n');
     }
 }
 
-/// One process a line, with its whole command line.
-fn lines(node: &ProcessNode, joint: &str, margin: &str, out: &mut String) {
+/// One process a line, with its whole command line, after `joint`; its children after `margin`.
+fn lines(node: &ProcessNode, parent: &str, (joint, margin): (&str, &str), out: &mut String) {
     let command = if node.command.is_empty() { &node.name } else { &node.command };
-    let container = if node.container.is_empty() { "" } else { ": " };
     let command = command.replace(char::is_control, "?");
-    out.push_str(&format!("{joint}{}{container}{command} ({})\n", node.container, node.pid));
+    let (name, colon) = container(node, parent);
+    let space = if colon.is_empty() { "" } else { " " };
+    out.push_str(&format!("{joint}{name}{colon}{space}{command} ({})\n", node.pid));
     let last = node.children.len().saturating_sub(1);
     for (index, child) in node.children.iter().enumerate() {
         let (joint, below) = if index == last { ("`-", "  ") } else { ("|-", "| ") };
-        lines(child, &format!("{margin}{joint}"), &format!("{margin}{below}"), out);
+        let (joint, below) = (format!("{margin}{joint}"), format!("{margin}{below}"));
+        lines(child, &node.container, (&joint, &below), out);
     }
 }
 
@@ -95,9 +98,9 @@ mod tests {
 
     #[test]
     fn draws_as_pstree() {
-        let workers = vec![node(12, "nginx", "", vec![]), node(13, "nginx", "", vec![])];
+        let workers = vec![node(12, "nginx", "web", vec![]), node(13, "nginx", "web", vec![])];
         let web = node(11, "nginx", "web", workers);
-        let log = node(14, "sh", "log", vec![node(15, "sleep", "", vec![])]);
+        let log = node(14, "sh", "log", vec![node(15, "sleep", "log", vec![])]);
         let tree = node(10, "pause", "", vec![web, node(16, "sh", "aux", vec![]), log]);
         let compact = "\
 pause(10)-+-web:nginx(11)-+-nginx(12)
