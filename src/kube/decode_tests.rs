@@ -217,3 +217,18 @@ fn takes_the_manifest_of_the_main_job() {
     assert_eq!(spec.containers[0].command.as_ref().unwrap()[2], "daemon off;");
     assert_eq!(spec.containers[0].volume_mounts.as_ref().unwrap()[0].read_only, Some(true));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_taken_or_refused(
+        rest in "[ ]{0,4}(image|ports|env|spec|-)?[:]?[ ]?[-\\[\\]{}:,'\"&*!|>a-z0-9 \n]{0,60}",
+        cut in 0usize..200,
+    ) {
+        let text = with(&rest);
+        let text = text.get(..cut).unwrap_or(&text);
+        match decode("f.yaml", text) {
+            Ok(objects) => assert!(objects.len() <= 1),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}

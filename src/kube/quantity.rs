@@ -117,7 +117,9 @@ impl Factor {
             return Ok((Self { binary: 0, decimal: 3 * at as i32 - 9 }, Format::DecimalSi));
         }
         if let Some(exponent) = suffix.strip_prefix(['e', 'E']) {
-            let decimal = exponent.parse().map_err(|_| wrong_suffix(suffix))?;
+            let decimal: i64 = exponent.parse().map_err(|_| wrong_suffix(suffix))?;
+            // Far past the cap, or below what is counted, one exponent is as good as another.
+            let decimal = decimal.clamp(-100, 100) as i32;
             return Ok((Self { binary: 0, decimal }, Format::DecimalExponent));
         }
         Err(wrong_suffix(suffix))
@@ -267,5 +269,16 @@ mod tests {
         assert_eq!(read("128Mi").value(), 128 << 20);
         assert_eq!([read("1"), read("500m")].into_iter().sum::<Quantity>().to_string(), "1500m");
         assert!(read("999m") < read("1") && read("1024") == read("1Ki"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-+]?[0-9.]{0,30}([a-zA-Z]{0,3}|[eE][-+]?[0-9]{0,20})") {
+            if let Ok(quantity) = Quantity::parse(&text) {
+                let canonical = quantity.to_string();
+                let again = Quantity::parse(&canonical).unwrap();
+                assert_eq!((again, again.to_string()), (quantity, canonical));
+            }
+        }
     }
 }

@@ -252,3 +252,12 @@ fn output_formats() {
     assert_eq!(none_found(Some("default")), "No resources found in default namespace.");
     assert_eq!(none_found(None), "No resources found");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_comes_back_from_yaml(text in "(?s).{0,40}|[-a-z0-9:#'\"\\\\ \n.,?!&*%@`]{0,200}") {
+        let value = json!({"a": [{"b": text}], "c": text});
+        let read: Value = serde_saphyr::from_str(&yaml::document(&value)).unwrap();
+        assert_eq!(read, value);
+    }
+}
