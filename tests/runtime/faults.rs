@@ -73,7 +73,8 @@ fn a_kill_at_any_step_leaves_what_delete_removes() {
             case.env.clear();
             case.runp(&["delete", "--force", &case.id]).ok();
         } else {
-            assert_eq!(done.status, 1, "{point}: {done:?}");
+            // Once all is ready, a death cannot be told from that of the program.
+            assert!(matches!(done.status, 1 | 137), "{point}: {done:?}");
         }
         case.assert_nothing_left();
     }
@@ -101,8 +102,8 @@ fn an_error_in_exec_leaves_the_container_as_it_was() {
         for effect in ["EOWNERDEAD", "kill"] {
             with_fault(&mut case, point, effect);
             let done = case.exec("true");
-            // Some are steps of the runtime's own process.
-            let killed = effect == "kill" && done.status == -9;
+            // The runtime's own process is killed, or the child when all is ready.
+            let killed = effect == "kill" && matches!(done.status, -9 | 137);
             assert!(killed || done.status == 255, "{point}: {done:?}");
             case.env.clear();
             assert_eq!(case.exec("ls -d /proc/[0-9]* | wc -l").ok(), "4\n", "{point}");

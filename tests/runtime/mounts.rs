@@ -327,7 +327,7 @@ fn an_impossible_mount_names_itself() {
         ),
         (
             json!({"destination": "/x", "type": "tmpfs", "source": "x", "options": ["size=huge"]}),
-            "size",
+            "mounts[7]",
         ),
         (json!({"destination": "/etc/passwd/x", "type": "tmpfs", "source": "x"}), "/etc/passwd/x"),
         (json!({"destination": "/etc/passwd", "type": "tmpfs", "source": "x"}), "/etc/passwd"),

@@ -134,9 +134,13 @@ impl Parent<'_> {
         if ended != Ok(vec![true]) {
             return error;
         }
-        match self.receive() {
-            Ok(Some(report)) if report.errno != 0 => self.failed(report),
-            _ => error,
+        // What it said of barriers before may not have been read yet.
+        loop {
+            match self.receive() {
+                Ok(Some(report)) if report.errno != 0 => return self.failed(report),
+                Ok(Some(_)) => {}
+                _ => return error,
+            }
         }
     }
 
