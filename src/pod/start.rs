@@ -292,6 +292,7 @@ fn failed(turn: &mut Turn<'_>, container: &mut ContainerState, stage: StartStage
         StartStage::Create => "CreateContainerError",
         StartStage::Start => "RunContainerError",
     };
+    let id = container_id(turn.uid(), &container.name, container.next_attempt());
     container.waiting = waiting(reason, message);
     container.not_before = Some(later(turn.now, RETRY));
     if stage == StartStage::Start {
@@ -307,7 +308,8 @@ fn failed(turn: &mut Turn<'_>, container: &mut ContainerState, stage: StartStage
         container.finished = is_final(turn.policy(), None, 128);
         container.not_before = Some(later(turn.now, NOTICE_START_ERROR));
     }
-    record_error(turn, container, message);
+    // As the kubelet does: otherwise no two such events would be the same.
+    record_error(turn, container, &message.replace(&id, &container.name));
 }
 
 /// The next instance has been made: the last one moves to `lastState`.
