@@ -25,14 +25,8 @@ impl Case {
         Some(Self { cgroup: cgroup.unwrap() })
     }
 
-    /// A shell that enters the cgroup, then runs `script`: nothing of it starts outside.
     fn spawn(&self, script: &str) -> Child {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "read go && eval \"$0\"", script]).stdin(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        self.cgroup.join(child.id().cast_signed()).unwrap();
-        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-        child
+        spawn(&self.cgroup, script)
     }
 
     /// Where `controller`'s files are.
@@ -56,6 +50,16 @@ impl Case {
     fn left(&self) -> usize {
         self.cgroup.dirs.iter().filter(|dir| dir.path().exists()).count()
     }
+}
+
+/// A shell that enters the cgroup, then runs `script`: nothing of it starts outside.
+fn spawn(cgroup: &Cgroup, script: &str) -> Child {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "read go && eval \"$0\"", script]).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    cgroup.join(child.id().cast_signed()).unwrap();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    child
 }
 
 impl Drop for Case {
@@ -112,8 +116,7 @@ fn a_pod_is_removed_with_what_it_holds() {
     below.make(false).unwrap();
     case.cgroup.remove_if_empty().unwrap();
     assert_eq!(case.left(), case.cgroup.dirs.len(), "not empty, so it stays");
-    let mut child = case.spawn("exec sleep 60");
-    below.join(child.id().cast_signed()).unwrap();
+    let mut child = spawn(&below, "exec sleep 60");
     assert_eq!(case.cgroup.pids().unwrap(), [child.id().cast_signed()]);
     case.cgroup.kill_all(Duration::from_secs(5)).unwrap();
     case.cgroup.remove().unwrap();
@@ -222,6 +225,30 @@ fn a_limit_that_cannot_hold_names_its_origin_and_its_file() {
     ] {
         let error = case.cgroup.set(&resources(limits)).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+}
+
+#[test]
+fn the_unified_map_is_for_v2() {
+    let Some(case) = Case::new("unified") else { return };
+    case.cgroup.make(false).unwrap();
+    let unified = |file: &str, value: &str| {
+        case.cgroup.set(&resources(serde_json::json!({"unified": {file: value}})))
+    };
+    if !case.v2() {
+        let error = unified("memory.high", "16777216").unwrap_err().to_string();
+        assert_eq!(error, "linux.resources.unified: needs a cgroup v2 host");
+        return;
+    }
+    unified("memory.high", "16777216").unwrap();
+    assert_eq!(case.read("memory.high"), "16777216");
+    for (file, words) in [
+        ("cgroup.freeze", "not the name of a controller's file"),
+        ("../x.y", "not the name of a controller's file"),
+        ("memory.none", "unified[\"memory.none\"]: write 1 to "),
+    ] {
+        let error = unified(file, "1").unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
     }
 }
 
