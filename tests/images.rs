@@ -7,5 +7,7 @@ mod build;
 mod hostile;
 #[path = "images/load.rs"]
 mod load;
+#[path = "common/nginx.rs"]
+mod nginx;
 #[path = "images/tree.rs"]
 mod tree;

@@ -207,29 +207,33 @@ impl<R: Read> Members<R> {
         Ok(pieces)
     }
 
-    /// The map that GNU.sparse.major=1 puts before the data: decimal lines, padded to a block.
+    /// The map that GNU.sparse.major=1 puts before the data: decimal lines, first their number of
+    /// pairs, padded to a block.
     fn map_in_data(&mut self) -> Result<Vec<(u64, u64)>> {
-        let mut text = Vec::new();
         let mut numbers: Vec<u64> = Vec::new();
-        let mut wanted = 1;
-        while numbers.len() < wanted {
+        let mut line = Vec::new();
+        loop {
             let mut block = [0; BLOCK as usize];
             self.read_exact(&mut block)?;
-            text.extend_from_slice(&block);
-            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = text.drain(..=end).collect();
-                numbers.push(super::pax::number(line.get(..end).unwrap_or_default())?);
-                if numbers.len() == wanted {
-                    break;
+            for byte in block {
+                if byte != b'\n' {
+                    line.push(byte);
+                    continue;
+                }
+                numbers.push(super::pax::number(&std::mem::take(&mut line))?);
+                let pairs = numbers.first().map_or(0, |pairs| *pairs);
+                if pairs > MAX_PIECES as u64 {
+                    return Err(too_many_pieces());
+                }
+                if numbers.len() as u64 == 1 + 2 * pairs {
+                    let pairs = numbers.get(1..).unwrap_or_default().as_chunks::<2>().0;
+                    return Ok(pairs.iter().map(|[offset, length]| (*offset, *length)).collect());
                 }
             }
-            wanted = 1 + 2 * numbers.first().map_or(0, |count| *count as usize).min(MAX_PIECES + 1);
-            if wanted > 2 * MAX_PIECES || text.len() > 2 * BLOCK as usize {
-                return Err(too_many_pieces());
+            if line.len() > BLOCK as usize {
+                return Err(Error::user("a sparse file's map is broken"));
             }
         }
-        let pairs = numbers.get(1..).unwrap_or_default().as_chunks::<2>().0;
-        Ok(pairs.iter().map(|[offset, length]| (*offset, *length)).collect())
     }
 }
 

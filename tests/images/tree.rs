@@ -1,7 +1,10 @@
 //! What stands in the merged tree of an image's layers.
 
 use crate::build::{Member, Scene, sh, skip, tar_of};
-use runp::image::Image;
+use crate::nginx::nginx_archive;
+use runp::image::users::Wanted;
+use runp::image::{Image, config, rootfs};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Every file with its attributes and content, as overlayfs shows the layers.
@@ -72,6 +75,65 @@ fn layers_merge_to_the_tree_that_umoci_unpacks() {
     let (ours, theirs) = (merged_tree(&scene, &image), tree(&scene.path("out/rootfs")));
     pretty_eq(&ours, &theirs);
     assert!(ours.contains("capable cap_dac_override"), "{ours}");
+}
+
+/// Files with holes, long names, times before 1970, large owners, attributes, as tar writes them in
+/// each of its formats.
+#[test]
+fn every_tar_format_gives_the_same_tree() {
+    if skip(&["tar"]) {
+        return;
+    }
+    let scene = Scene::new();
+    sh(
+        r#"mkdir "$1/src"; cd "$1/src"
+        for at in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29; do
+            printf "piece $at" | dd of=holes bs=1 seek=$((at * 100000)) conv=notrunc status=none
+        done
+        truncate -s 5M holes empty-end; printf start | dd of=empty-end conv=notrunc status=none
+        truncate -s 1M all-hole; : > empty; printf '\nbinary\0' > plain
+        long=$(printf 'name%0150d' 1); mkdir -p "$long/$long"; echo deep > "$long/$long/$long"
+        ln -s "$long/$long/$long" link; ln "$long/$long/$long" hard
+        touch -d '1960-01-01 UTC' plain; chown 3000000:4000000 plain
+        find . -newermt 2020-01-01 -exec touch -h -d '2001-02-03 UTC' {} +"#,
+        &[scene.dir.path()],
+    );
+    let source = tree(&scene.path("src"));
+    for format in [
+        "--format=gnu",
+        "--format=gnu --sparse",
+        "--format=pax",
+        "--format=pax --sparse --sparse-version=0.0",
+        "--format=pax --sparse --sparse-version=0.1",
+        "--format=pax --sparse --sparse-version=1.0",
+    ] {
+        sh(&format!("tar {format} -C \"$1/src\" -cf \"$1/layer.tar\" ."), &[scene.dir.path()]);
+        let layer = std::fs::read(scene.path("layer.tar")).unwrap();
+        let image = scene.load_layers(&[layer]).unwrap_or_else(|error| panic!("{format}: {error}"));
+        pretty_eq(&tree(&image.layers[0]), &source);
+        if format.contains("sparse") {
+            let holes = std::fs::metadata(image.layers[0].join("holes")).unwrap();
+            assert!(holes.blocks() * 512 < holes.len() / 2, "{format}: the holes are filled");
+        }
+    }
+}
+
+#[test]
+fn the_image_of_the_real_manifest() {
+    if skip(&["dpkg-deb"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let image = scene.store.load(&nginx_archive(), None).unwrap().remove(0);
+    assert_eq!(image.names, ["docker.io/library/nginx:1.15.2"]);
+    let argv = config::argv(&image.config, &[], &[]).unwrap();
+    assert_eq!(argv, ["nginx", "-g", "daemon off;"]);
+    let tree = merged_tree(&scene, &image);
+    for file in ["usr/sbin/nginx|f|755", "usr/bin/sh|l|777", "usr/share/zoneinfo/Asia/Shanghai|f"] {
+        assert!(tree.lines().any(|line| line.starts_with(file)), "{file}");
+    }
+    let wanted = Wanted { image: "www-data", ..Wanted::default() };
+    assert_eq!(rootfs::user(&image, wanted).unwrap().uid, 33);
 }
 
 /// Parents that a layer leaves out, links of lower layers in its paths, files it links to.
