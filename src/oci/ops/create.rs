@@ -16,9 +16,8 @@ use std::path::Path;
 /// Creates a container: namespaces, mounts, cgroups are there; the user's program waits for
 /// `start`.
 pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
-    let story = || format!("create {}", options.id);
-    let console = console_socket(&bundle.spec, options).doing(story)?;
-    let (_, launched) = bring_up(bundle, options, Mode::Create, console).doing(story)?;
+    let console = console_socket(&bundle.spec, options)?;
+    let (_, launched) = bring_up(bundle, options, Mode::Create, console)?;
     Ok(Created { pid: launched.pid, pidfd: launched.pidfd })
 }
 

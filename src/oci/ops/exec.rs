@@ -15,21 +15,20 @@ use std::path::Path;
 /// Runs a process in a running container. Attached: relays a terminal if `process.terminal`,
 /// forwards signals, and returns the exit status (128+N for signal N). Detached: returns 0.
 pub fn exec(root: &Path, id: &str, options: &ExecOptions) -> Result<i32> {
-    let story = || format!("exec {id}");
     let terminal = options.process.terminal() == Some(true);
     if options.detach || options.console_socket.is_some() || !terminal {
-        let launched = spawn(root, id, options).doing(story)?;
-        return if options.detach { Ok(0) } else { supervise(&launched, None).doing(story) };
+        let launched = spawn(root, id, options)?;
+        return if options.detach { Ok(0) } else { supervise(&launched, None) };
     }
     let (console, relay) = pair()?;
-    let launched = spawn_with(root, id, options, console).doing(story)?;
-    let master = relay.map(receive_master).transpose().doing(story)?;
-    supervise(&launched, master).doing(story)
+    let launched = spawn_with(root, id, options, console)?;
+    let master = relay.map(receive_master).transpose()?;
+    supervise(&launched, master)
 }
 
 /// As [`exec`], but returns the process instead of waiting: the caller reaps it.
 pub fn exec_spawn(root: &Path, id: &str, options: &ExecOptions) -> Result<Created> {
-    let launched = spawn(root, id, options).doing(|| format!("exec {id}"))?;
+    let launched = spawn(root, id, options)?;
     Ok(Created { pid: launched.pid, pidfd: launched.pidfd })
 }
 

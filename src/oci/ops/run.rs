@@ -13,9 +13,8 @@ use std::os::fd::OwnedFd;
 /// Creates and starts a container, and unless detached relays its terminal, forwards signals and
 /// returns its exit status (128+N for signal N).
 pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> {
-    let story = || format!("run {}", options.id);
-    let (console, relay) = console(bundle, options, then).doing(story)?;
-    let (container, launched) = bring_up(bundle, options, Mode::Run, console).doing(story)?;
+    let (console, relay) = console(bundle, options, then)?;
+    let (container, launched) = bring_up(bundle, options, Mode::Run, console)?;
     let ran = poststart(&container, &launched.pidfd).and_then(|()| match then {
         Then::Detach => Ok(0),
         Then::Delete | Then::Keep => {
@@ -23,7 +22,6 @@ pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> 
             supervise(&launched, master)
         }
     });
-    let ran = ran.doing(story);
     if then == Then::Delete || ran.is_err() {
         delete(&options.root, &options.id, true)?;
     }

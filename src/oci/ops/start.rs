@@ -20,10 +20,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Releases a created container's program; returns once it has been executed, or says why not.
 pub fn start(root: &Path, id: &str) -> Result<()> {
-    released(root, id).doing(|| format!("start {id}"))
-}
-
-fn released(root: &Path, id: &str) -> Result<()> {
     let lock = Container::open(root, id)?.lock()?;
     // Read under the lock: another start may have been first.
     let container = Container::open(root, id)?;
