@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -275,6 +276,7 @@ pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<()> {
 /// its stdin: held without a gap, by whoever is alive.
 fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<()> {
     let mut command = Command::new("/proc/self/exe");
+    command.arg0("podctl");
     if let Some(root) = &paths.root {
         command.arg("--root").arg(root);
     }

@@ -89,6 +89,8 @@ fn leave_caller() -> Result<File> {
         nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
             .doing(|| "leave the process group")?;
     }
+    // Executed as /proc/self/exe, it would be called `exe`.
+    nix::sys::prctl::set_name(c"podctl").doing(|| "set the process's name")?;
     std::env::set_current_dir("/").doing(|| "change to /")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     fork::set_child_subreaper().doing(|| "become the reaper of the pod's processes")?;

@@ -15,6 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use nix::fcntl::OFlag;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// The kubelet's limit of a termination message.
@@ -41,8 +42,11 @@ pub struct Ended {
 impl Adopted {
     /// How it ended, once it has.
     pub fn end(&self) -> Result<Ended> {
-        // Only its reaping tells how it ended, and its parent is somebody else now: wait for that,
-        // not for long. A hang-up is reported though nothing is asked for.
+        // Its parent is somebody else now. Until that reaps it, /proc tells how it ended; from then
+        // on the pidfd does. A reaping between the two questions is waited for, not for long.
+        if let Some(status) = zombie_status(self.pid) {
+            return Ok(Ended { pid: self.pid, status: Some(status) });
+        }
         poll::poll_hang_up(self.pidfd.as_fd(), REAP_DEADLINE)
             .doing(|| format!("wait for process {}", self.pid))?;
         Ok(Ended { pid: self.pid, status: poll::pidfd_exit_status(self.pidfd.as_fd()) })
@@ -53,6 +57,15 @@ impl Adopted {
         let ended = poll_in(&[self.pidfd.as_fd()], Some(Duration::ZERO));
         Ok(ended.doing(|| "look at a process")?.contains(&true))
     }
+}
+
+/// The wait status of a process that has ended and has not been reaped, proc_pid_stat(5).
+fn zombie_status(pid: i32) -> Option<i32> {
+    let stat = fs::read_kernel_file(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    // The third field is the state, the last of the 52 the exit code.
+    (fields.next()? == "Z").then(|| fields.last()?.parse().ok())?
 }
 
 /// The processes that `state` has as running: those that still do, and the pids of the others.
@@ -126,4 +139,22 @@ fn termination_message(place: &Place, id: &str) -> String {
         Ok(message)
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zombie_tells_how_it_ended() {
+        let mut child =
+            std::process::Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert_eq!(zombie_status(std::process::id().try_into().unwrap()), None);
+        let adopted = Adopted { pid, pidfd: crate::sys::clone::pidfd_open(pid).unwrap() };
+        poll_in(&[adopted.pidfd.as_fd()], None).unwrap();
+        assert!(adopted.has_ended().unwrap());
+        assert_eq!(adopted.end().unwrap().status, Some(7 << 8));
+        child.wait().unwrap();
+    }
 }

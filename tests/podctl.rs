@@ -1,0 +1,22 @@
+//! Pods end to end, as root: podctl in a network and a mount namespace of its own, with a root
+//! directory of its own. Each case compares what is there before and after.
+
+#[path = "podctl/instance.rs"]
+mod instance;
+
+#[path = "podctl/apply.rs"]
+mod apply;
+#[path = "podctl/bad_input.rs"]
+mod bad_input;
+#[path = "podctl/crash.rs"]
+mod crash;
+#[path = "podctl/delete.rs"]
+mod delete;
+#[path = "podctl/logs.rs"]
+mod logs;
+#[path = "podctl/restart.rs"]
+mod restart;
+#[path = "podctl/security.rs"]
+mod security;
+#[path = "podctl/volumes.rs"]
+mod volumes;

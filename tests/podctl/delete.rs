@@ -1,0 +1,89 @@
+//! The end of a pod.
+
+use super::apply::TWO;
+use super::instance::Instance;
+use std::time::{Duration, Instant};
+
+const STUBBORN: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: stubborn}
+spec:
+  terminationGracePeriodSeconds: 2
+  containers:
+  - {name: deaf, image: host, command: [sh, -c, "trap '' TERM; echo ready; while :; do sleep 1000; done"]}
+  - {name: polite, image: host, command: [sh, -c, "trap 'echo bye > /data/bye; exit 0' TERM; echo ready; while :; do sleep 1 & wait $!; done"], volumeMounts: [{name: data, mountPath: /data}]}
+  volumes: [{name: data, hostPath: {path: DIR}}]
+"#;
+
+#[test]
+fn the_grace_period_ends_in_sigkill() {
+    let Some(instance) = Instance::new("grace") else { return };
+    let dir = instance.path("shared");
+    std::fs::create_dir(&dir).unwrap();
+    instance.apply(&STUBBORN.replace("DIR", dir.to_str().unwrap()));
+    instance.wait_running("stubborn");
+    for container in ["deaf", "polite"] {
+        let logs = instance.start(&["logs", "-f", "stubborn", "-c", container]);
+        logs.wait_output("ready");
+        let mut logs = logs;
+        logs.child.kill().unwrap();
+        logs.finish();
+    }
+    let begin = Instant::now();
+    instance.delete("stubborn");
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(std::fs::read_to_string(dir.join("bye")).unwrap(), "bye\n");
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn force_does_not_wait_for_the_stubborn() {
+    let Some(instance) = Instance::new("force") else { return };
+    let dir = instance.path("shared");
+    std::fs::create_dir(&dir).unwrap();
+    instance.apply(&STUBBORN.replace("DIR", dir.to_str().unwrap()));
+    instance.wait_running("stubborn");
+    let begin = Instant::now();
+    instance.podctl(&["delete", "pod", "stubborn", "--force", "--grace-period=0"]).ok();
+    assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+    instance.podctl(&["get", "pod", "stubborn"]).fails(1, "pods \"stubborn\" not found");
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn a_hundred_pods_leave_nothing() {
+    let Some(instance) = Instance::new("cycles") else { return };
+    for _ in 0..100 {
+        instance.apply(TWO);
+        instance.wait_running("two");
+        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+    }
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn a_pod_deleted_while_it_starts_leaves_nothing() {
+    let Some(instance) = Instance::new("early") else { return };
+    for _ in 0..10 {
+        instance.apply(TWO);
+        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+        instance.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_name_can_be_used_again_at_once() {
+    let Some(instance) = Instance::new("again") else { return };
+    for _ in 0..5 {
+        instance.apply(TWO);
+        instance.podctl(&["delete", "pod", "two", "--wait=false", "--grace-period=1"]).ok();
+        let uid = instance.get("two")["metadata"]["uid"].clone();
+        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+        instance.apply(TWO);
+        assert_ne!(instance.get("two")["metadata"]["uid"], uid);
+        instance.wait_running("two");
+        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+    }
+}

@@ -1,0 +1,322 @@
+//! One instance of podctl per case: its root directory, its namespaces, and the comparison of the
+//! machine before and after.
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use runp::sys::{clone, poll};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before the case is given up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An instance of podctl.
+pub struct Instance {
+    dir: tempfile::TempDir,
+    before: BTreeSet<String>,
+    runs: AtomicUsize,
+    /// Of every pod that was applied.
+    uids: RefCell<BTreeSet<String>>,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Done {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Done {
+    /// Standard output of a command that must have succeeded.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "{self:?}");
+        self.out
+    }
+
+    /// A command that must have failed with `status` and said `message`.
+    #[track_caller]
+    pub fn fails(self, status: i32, message: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.err.contains(message), "{message:?} is not in {self:?}");
+    }
+}
+
+impl Instance {
+    /// A fresh one. `None`, said aloud, where it cannot be.
+    pub fn new(case: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIP {case}: needs root");
+            return None;
+        }
+        // Of this thread alone, and of what it starts.
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+        let dir = tempfile::Builder::new().prefix("runp-pods-").tempdir().unwrap();
+        let before = BTreeSet::new();
+        let mut instance =
+            Self { dir, before, runs: AtomicUsize::new(0), uids: RefCell::default() };
+        instance.before = instance.world();
+        Some(instance)
+    }
+
+    /// A path beside the instance's root.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The instance's root.
+    pub fn root(&self) -> PathBuf {
+        self.path("root")
+    }
+
+    /// Where the store has a pod.
+    pub fn pod_dir(&self, pod: &str) -> PathBuf {
+        self.root().join("lib/pods/default").join(pod)
+    }
+
+    /// Starts `podctl ARGS`, its output in files.
+    pub fn start(&self, args: &[&str]) -> Running {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let (out, err) = (self.path(&format!("out.{run}")), self.path(&format!("err.{run}")));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podctl"));
+        command.arg("--root").arg(self.root()).args(args).stdin(Stdio::null());
+        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+        Running { child: command.spawn().unwrap(), out, err }
+    }
+
+    /// Runs `podctl ARGS`.
+    #[track_caller]
+    pub fn podctl(&self, args: &[&str]) -> Done {
+        self.start(args).finish()
+    }
+
+    /// Writes a manifest.
+    pub fn manifest(&self, text: &str) -> String {
+        let path = self.path("manifest.yaml");
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// `podctl apply` of a manifest, which must succeed.
+    #[track_caller]
+    pub fn apply(&self, text: &str) -> String {
+        let out = self.podctl(&["apply", "-f", &self.manifest(text)]).ok();
+        self.remember_uids();
+        out
+    }
+
+    /// The uids of the pods that are there: their names lead to what they might leave.
+    pub fn remember_uids(&self) {
+        for pod in
+            fs::read_dir(self.root().join("lib/pods/default")).into_iter().flatten().flatten()
+        {
+            let Ok(text) = fs::read(pod.path().join("pod.json")) else { continue };
+            let pod: Value = serde_json::from_slice(&text).unwrap();
+            self.uids.borrow_mut().insert(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+        }
+    }
+
+    /// The pod as podctl has it.
+    #[track_caller]
+    pub fn get(&self, pod: &str) -> Value {
+        let text = self.podctl(&["get", "pod", pod, "-o", "json"]).ok();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The status in the store: no command runs, so nothing is mended.
+    pub fn status(&self, pod: &str) -> Option<Value> {
+        let text = fs::read(self.pod_dir(pod).join("status.json")).ok()?;
+        let record: Value = serde_json::from_slice(&text).unwrap();
+        Some(record["status"].clone())
+    }
+
+    /// Waits until the pod's status is as `wanted`; returns it.
+    #[track_caller]
+    pub fn wait_for(&self, pod: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_until(&self.pod_dir(pod), || self.status(pod).filter(|status| wanted(status)))
+            .unwrap_or_else(|| panic!("never came: {:#?}", self.status(pod)))
+    }
+
+    /// Waits until every container of the pod runs.
+    #[track_caller]
+    pub fn wait_running(&self, pod: &str) -> Value {
+        self.wait_for(pod, |status| {
+            let containers = status["containerStatuses"].as_array();
+            containers.is_some_and(|containers| {
+                containers.iter().all(|container| container["state"]["running"].is_object())
+            })
+        })
+    }
+
+    /// Output of a command in a container, which must succeed.
+    #[track_caller]
+    pub fn sh(&self, pod: &str, container: &str, script: &str) -> String {
+        self.podctl(&["exec", pod, "-c", container, "--", "sh", "-c", script]).ok()
+    }
+
+    /// `podctl delete`, which must succeed, and leave nothing.
+    #[track_caller]
+    pub fn delete(&self, pod: &str) {
+        self.podctl(&["delete", "pod", pod]).ok();
+    }
+
+    /// The pid of a pod's monitor.
+    pub fn monitor(&self, uid: &str) -> i32 {
+        let lock = self.root().join("run").join(uid).join("lock");
+        fs::read_to_string(lock).unwrap().trim().parse().unwrap()
+    }
+
+    /// Kills the monitor of a pod, and waits for its end.
+    pub fn kill_monitor(&self, pod: &str) -> i32 {
+        let wanted: Value =
+            serde_json::from_slice(&fs::read(self.pod_dir(pod).join("pod.json")).unwrap()).unwrap();
+        let pid = self.monitor(wanted["metadata"]["uid"].as_str().unwrap());
+        let pidfd = clone::pidfd_open(pid).unwrap();
+        clone::pidfd_send_signal(&pidfd, 9).unwrap();
+        assert!(poll::poll_in(&[pidfd.as_fd()], Some(PATIENCE)).unwrap()[0]);
+        pid
+    }
+
+    /// Asserts that the machine is as it was: processes, mounts, cgroups, links, rules and files.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let left: Vec<_> = self.world().difference(&self.before).cloned().collect();
+        assert!(left.is_empty(), "left: {left:#?}");
+    }
+
+    /// All that a pod of this instance could leave.
+    fn world(&self) -> BTreeSet<String> {
+        let mut world = BTreeSet::new();
+        let netns = fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let dir = self.dir.path().to_str().unwrap();
+        for pid in fs::read_dir("/proc").unwrap().filter_map(|entry| number(&entry.unwrap())) {
+            let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            let text = |name: &str| String::from_utf8_lossy(&read(name)).replace('\0', " ");
+            let ours = text("cmdline").contains(dir)
+                || fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|of| of == netns);
+            // A zombie waits for the machine's init.
+            let dead = text("stat").contains(") Z ");
+            if ours && !dead && pid != std::process::id() {
+                world.insert(format!("process {pid} {}", text("cmdline")));
+            }
+        }
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        world.extend(mounts.lines().map(|line| format!("mount {line}")));
+        for (program, args) in [("ip", ["-o", "link"]), ("nft", ["list", "ruleset"])] {
+            let done = Command::new(program).args(args).output().unwrap();
+            let text = String::from_utf8(done.stdout).unwrap();
+            // The count after the name is of all links of the machine.
+            world.extend(text.lines().map(|line| format!("{program} {line}")));
+        }
+        files(&self.root(), &mut world);
+        for uid in self.uids.borrow().iter() {
+            cgroups(Path::new("/sys/fs/cgroup"), uid, &mut world);
+            files(&Path::new("/dev/shm").join(format!("runp-{uid}")), &mut world);
+        }
+        // The instance's own skeleton, in which nothing is.
+        world.retain(|line| {
+            !SKELETON.iter().any(|dir| *line == format!("file {}", self.root().join(dir).display()))
+        });
+        world
+    }
+}
+
+/// Directories that stay once an instance has been used.
+const SKELETON: &[&str] = &["", "lib", "lib/pods", "lib/images", "runp"];
+
+/// A command that was started.
+pub struct Running {
+    pub child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Running {
+    /// Waits for its end.
+    #[track_caller]
+    pub fn finish(mut self) -> Done {
+        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        let pidfd = clone::pidfd_open(self.child.id() as i32).unwrap();
+        if !poll::poll_in(&[pidfd.as_fd()], Some(PATIENCE)).unwrap()[0] {
+            self.child.kill().unwrap();
+            panic!("podctl hangs: {} {}", read(&self.out), read(&self.err));
+        }
+        let status = self.child.wait().unwrap().code().unwrap_or(-1);
+        Done { status, out: read(&self.out), err: read(&self.err) }
+    }
+
+    /// Waits until it has printed `text`.
+    #[track_caller]
+    pub fn wait_output(&self, text: &str) {
+        let dir = self.out.parent().unwrap();
+        let printed = || fs::read_to_string(&self.out).ok().filter(|out| out.contains(text));
+        assert!(wait_until(dir, printed).is_some(), "{text:?} was not printed");
+    }
+}
+
+/// Waits, told by inotify, until `ready` finds what it wants in a file of `dir`.
+pub fn wait_until<T>(dir: &Path, ready: impl Fn() -> Option<T>) -> Option<T> {
+    use nix::sys::inotify::AddWatchFlags;
+    let watcher = poll::Watcher::new().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    watcher.add(dir, AddWatchFlags::IN_ALL_EVENTS).unwrap();
+    loop {
+        if let Some(found) = ready() {
+            return Some(found);
+        }
+        let left = deadline.checked_duration_since(Instant::now())?;
+        poll::poll_in(&[watcher.as_fd()], Some(left)).unwrap();
+        watcher.read().unwrap();
+    }
+}
+
+fn number(entry: &fs::DirEntry) -> Option<u32> {
+    entry.file_name().to_str()?.parse().ok()
+}
+
+fn files(path: &Path, world: &mut BTreeSet<String>) {
+    let Ok(is) = path.symlink_metadata() else { return };
+    world.insert(format!("file {}", path.display()));
+    if is.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            files(&entry.unwrap().path(), world);
+        }
+    }
+}
+
+fn cgroups(dir: &Path, uid: &str, world: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.path().to_string_lossy().contains(uid) {
+                world.insert(format!("cgroup {}", entry.path().display()));
+            }
+            cgroups(&entry.path(), uid, world);
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // What a failed case leaves must not outlive it.
+        let pods = fs::read_dir(self.root().join("lib/pods/default"));
+        for pod in pods.into_iter().flatten().flatten() {
+            let name = pod.file_name();
+            let args = ["delete", "pod", name.to_str().unwrap(), "--force", "--grace-period=0"];
+            let done = self.podctl(&args);
+            assert!(std::thread::panicking() || done.status == 0, "{done:?}");
+        }
+        if !std::thread::panicking() {
+            self.assert_nothing_left();
+        }
+    }
+}

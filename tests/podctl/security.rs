@@ -1,0 +1,71 @@
+//! Who a container's processes are, and what they may.
+
+use super::instance::Instance;
+
+fn manifest(context: &str) -> String {
+    r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: secure}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext: {runAsUser: 1000, runAsGroup: 2000, supplementalGroups: [3000]}
+  containers:
+  - name: c
+    image: host
+    command: [sleep, "1000"]
+    securityContext: CONTEXT
+"#
+    .replace("CONTEXT", context)
+}
+
+#[test]
+fn the_container_overrides_the_pod() {
+    let Some(instance) = Instance::new("users") else { return };
+    instance.apply(&manifest("{runAsUser: 1001}"));
+    instance.wait_running("secure");
+    let sh = |script: &str| instance.sh("secure", "c", script);
+    assert_eq!(sh("id -u; id -g"), "1001\n2000\n");
+    assert!(sh("id -G").split_whitespace().any(|group| group == "3000"));
+    assert_eq!(
+        sh("grep CapEff /proc/self/status").split_whitespace().nth(1),
+        Some("0000000000000000")
+    );
+    // What it prints reaches the log though the pipe was made by root.
+    sh("echo through the name > /proc/1/fd/1");
+    let follow = instance.start(&["logs", "-f", "secure"]);
+    follow.wait_output("through the name");
+    instance.delete("secure");
+    follow.finish().ok();
+}
+
+#[test]
+fn capabilities_and_roots_are_as_asked_for() {
+    let Some(instance) = Instance::new("caps") else { return };
+    let context = "{runAsUser: 0, readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, \
+                   capabilities: {drop: [ALL], add: [NET_ADMIN]}}";
+    instance.apply(&manifest(context));
+    instance.wait_running("secure");
+    let sh = |script: &str| instance.sh("secure", "c", script);
+    assert_eq!(
+        sh("grep CapEff /proc/self/status").split_whitespace().nth(1),
+        Some("0000000000001000")
+    );
+    assert_eq!(sh("grep NoNewPrivs /proc/self/status").split_whitespace().nth(1), Some("1"));
+    assert_eq!(sh("touch /x 2>/dev/null || echo read-only"), "read-only\n");
+    instance.delete("secure");
+}
+
+#[test]
+fn the_host_image_hides_the_state_and_keeps_the_host_as_it_is() {
+    let Some(instance) = Instance::new("hostimage") else { return };
+    instance.apply(&manifest("{runAsUser: 0}"));
+    instance.wait_running("secure");
+    let lib = instance.root().join("lib");
+    let shown = instance.sh("secure", "c", &format!("ls -A {} | wc -l", lib.display()));
+    assert_eq!(shown.trim(), "0", "the store is masked");
+    let name = format!("/etc/runp-test-{}", std::process::id());
+    instance.sh("secure", "c", &format!("touch {name}"));
+    assert!(!std::path::Path::new(&name).exists());
+    instance.delete("secure");
+}

@@ -1,0 +1,74 @@
+//! Volumes: made, shared, checked, and gone.
+
+use super::instance::Instance;
+use std::os::unix::fs::MetadataExt;
+
+#[test]
+fn volumes_are_what_the_manifest_says() {
+    let Some(instance) = Instance::new("volumes") else { return };
+    let dir = instance.path("host");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("file"), "from the host\n").unwrap();
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: volumes}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext: {fsGroup: 4242}
+  containers:
+  - name: c
+    image: host
+    command: [sleep, "1000"]
+    volumeMounts:
+    - {name: memory, mountPath: /memory}
+    - {name: disk, mountPath: /disk}
+    - {name: host, mountPath: /disk/nested, readOnly: true}
+    - {name: new, mountPath: /new}
+  volumes:
+  - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+  - {name: disk, emptyDir: {}}
+  - {name: host, hostPath: {path: DIR, type: Directory}}
+  - {name: new, hostPath: {path: DIR/made/deep}}
+"#;
+    instance.apply(&manifest.replace("DIR", dir.to_str().unwrap()));
+    instance.wait_running("volumes");
+    let sh = |script: &str| instance.sh("volumes", "c", script);
+    assert_eq!(sh("stat -c '%a %g' /disk /memory"), "2777 4242\n2777 4242\n");
+    assert_eq!(sh("id -G").split_whitespace().filter(|id| *id == "4242").count(), 1);
+    assert_eq!(sh("stat -f -c %T /memory"), "tmpfs\n");
+    assert_eq!(sh("head -c 2000000 /dev/zero > /memory/big 2>/dev/null || echo full"), "full\n");
+    assert_eq!(sh("cat /disk/nested/file"), "from the host\n");
+    assert_eq!(sh("touch /disk/nested/x 2>/dev/null || echo read-only"), "read-only\n");
+    sh("echo x > /new/x; touch /disk/y");
+    assert_eq!(std::fs::read_to_string(dir.join("made/deep/x")).unwrap(), "x\n");
+    assert_eq!(dir.metadata().unwrap().gid(), 0, "a host path keeps its group");
+    instance.delete("volumes");
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn a_wrong_host_path_is_an_event_and_not_the_end() {
+    let Some(instance) = Instance::new("hostpath") else { return };
+    let path = instance.path("later");
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: waiting}
+spec:
+  containers:
+  - {name: c, image: host, command: [sleep, "1000"], volumeMounts: [{name: v, mountPath: /v}]}
+  volumes: [{name: v, hostPath: {path: DIR, type: Directory}}]
+"#;
+    instance.apply(&manifest.replace("DIR", path.to_str().unwrap()));
+    let message = format!("hostPath type check failed: {} is not a directory", path.display());
+    let dir = instance.pod_dir("waiting");
+    let told = super::instance::wait_until(&dir, || {
+        let events = std::fs::read_to_string(dir.join("events.json")).ok()?;
+        (events.contains("FailedMount") && events.contains(&message)).then_some(())
+    });
+    assert!(told.is_some());
+    assert_eq!(instance.status("waiting").unwrap()["phase"], "Pending");
+    instance.delete("waiting");
+    instance.assert_nothing_left();
+}
