@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -155,8 +156,13 @@ fn created(mut pod: Pod, config: &Config) -> Result<Pod> {
     Ok(pod)
 }
 
-/// See [`super::Engine::delete`].
-pub fn delete(config: &Config, namespace: &str, name: &str, options: DeleteOptions) -> Result<()> {
+/// See [`super::Engine::delete`]. Returns the pod's uid, and its monitor, whose end is the pod's.
+pub fn delete(
+    config: &Config,
+    namespace: &str,
+    name: &str,
+    options: DeleteOptions,
+) -> Result<(String, Option<OwnedFd>)> {
     let store = Store::new(&config.paths.lib);
     let locked = store.lock_existing(namespace, name)?;
     let Some(mut pod) = locked.wanted()? else { return Err(store::not_found(name)) };
@@ -164,6 +170,9 @@ pub fn delete(config: &Config, namespace: &str, name: &str, options: DeleteOptio
         .and_then(|pod| pod.status?.phase)
         .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
     let grace = grace(&pod, options, ended);
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    // Looked for first: once it knows, it may be gone before anybody looks.
+    let monitor = monitor_pidfd(&config.paths, &uid)?;
     // A second delete may only shorten the first.
     let known = pod.metadata.deletion_grace_period_seconds.unwrap_or(i64::MAX);
     if pod.metadata.deletion_timestamp.is_none() || grace < known {
@@ -174,7 +183,8 @@ pub fn delete(config: &Config, namespace: &str, name: &str, options: DeleteOptio
         locked.put_wanted(&mut pod)?;
     }
     drop(locked);
-    ensure_monitor(&config.paths, &pod)
+    let started = ensure_monitor(&config.paths, &pod)?;
+    Ok((uid, started.or(monitor)))
 }
 
 /// Seconds that the pod gets, as the API server decides it.
@@ -191,12 +201,16 @@ fn grace(pod: &Pod, options: DeleteOptions, ended: bool) -> i64 {
 pub fn wait_deleted(
     config: &Config,
     (namespace, name, uid): (&str, &str, &str),
+    mut known: Option<OwnedFd>,
     timeout: Option<Duration>,
 ) -> Result<bool> {
     let store = Store::new(&config.paths.lib);
     let end = timeout.map(|timeout| Instant::now() + timeout);
     loop {
-        let monitor = monitor_pidfd(&config.paths, uid)?;
+        let monitor = match known.take() {
+            Some(monitor) => Some(monitor),
+            None => monitor_pidfd(&config.paths, uid)?,
+        };
         let there = match store.get(namespace, name) {
             Ok(pod) if pod.metadata.uid.as_deref() == Some(uid) => Some(pod),
             Err(error) if error.kind() != Kind::NotFound => return Err(error),
@@ -206,10 +220,11 @@ pub fn wait_deleted(
         match (&monitor, &there) {
             (None, None) => return Ok(true),
             // It was lost; the one that is started now takes the pod's end up again.
-            (None, Some(pod)) => ensure_monitor(&config.paths, pod)?,
+            (None, Some(pod)) => known = ensure_monitor(&config.paths, pod)?,
             (Some(_), _) if left == Some(Duration::ZERO) => return Ok(there.is_none()),
-            (Some(monitor), _) => {
-                poll_in(&[monitor.as_fd()], left).doing(|| "wait for the pod's monitor")?;
+            (Some(process), _) => {
+                let ended = poll_in(&[process.as_fd()], left).doing(|| "wait for the monitor")?;
+                known = monitor.filter(|_| ended != [true]);
             }
         }
     }
@@ -227,7 +242,10 @@ fn monitor_pidfd(paths: &Paths, uid: &str) -> Result<Option<OwnedFd>> {
             return Ok(None);
         }
         // It writes its pid first thing; until then it can only be seen to hold the lock.
-        let pid = std::fs::read_to_string(&path).ok().and_then(|pid| pid.trim().parse().ok());
+        let mut text = [0; 16];
+        let read = lock.read_at(&mut text, 0).doing(|| format!("read {}", path.display()))?;
+        let pid = std::str::from_utf8(text.get(..read).unwrap_or_default()).unwrap_or_default();
+        let pid = pid.trim().parse().ok();
         let pidfd = pid.and_then(|pid: i32| pidfd_open(pid).ok());
         if pidfd.is_some() || lock_is_gone(&lock)? {
             return Ok(pidfd);
@@ -237,7 +255,6 @@ fn monitor_pidfd(paths: &Paths, uid: &str) -> Result<Option<OwnedFd>> {
 }
 
 fn lock_is_gone(lock: &File) -> Result<bool> {
-    use std::os::unix::fs::MetadataExt;
     Ok(lock.metadata().doing(|| "look at a monitor's lock")?.nlink() == 0)
 }
 
@@ -246,8 +263,8 @@ pub fn lock_path(paths: &Paths, uid: &str) -> PathBuf {
     paths.run.join(uid).join("lock")
 }
 
-/// Starts the pod's monitor unless it runs.
-pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<()> {
+/// Starts the pod's monitor unless it runs; the one that was started.
+pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
     let meta = &pod.metadata;
     let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid) else {
         return Err(Error::new(Kind::Bug, "a stored pod has no name"));
@@ -258,7 +275,7 @@ pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<()> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
     let lock = open(&path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
     match try_lock_file(&lock) {
-        Err(Errno::EWOULDBLOCK) => return Ok(()),
+        Err(Errno::EWOULDBLOCK) => return Ok(None),
         locked => locked.doing(|| format!("lock {}", path.display()))?,
     }
     // Until the new monitor has written its own, the file must not name an old one.
@@ -267,14 +284,15 @@ pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<()> {
     let dir = Store::new(&paths.lib).pod_dir(namespace, name)?;
     let stored: Option<Pod> = store::read_json(&dir.join("pod.json"))?;
     if stored.is_none_or(|stored| stored.metadata.uid.as_ref() != Some(uid)) {
-        return store::remove_tree(&run);
+        return store::remove_tree(&run).map(|()| None);
     }
-    spawn(paths, namespace, name, lock).doing(|| format!("start the monitor of pod {name}"))
+    let started = spawn(paths, namespace, name, lock);
+    started.map(Some).doing(|| format!("start the monitor of pod {name}"))
 }
 
 /// The monitor is a fresh process, so that it holds nothing of this one. The lock goes with it as
 /// its stdin: held without a gap, by whoever is alive.
-fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<()> {
+fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<OwnedFd> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("podctl");
     if let Some(root) = &paths.root {
@@ -282,8 +300,9 @@ fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<()> {
     }
     command.args(["monitor", "--namespace", namespace, "--name", name]);
     command.env_clear().stdin(lock).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn()?;
-    Ok(())
+    let child = command.spawn()?;
+    // Our child, and not waited for: the pid is its own.
+    Ok(pidfd_open(i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?)?)
 }
 
 /// Starts the monitor of a pod that was left without one, unless it has ended and been torn down.
@@ -291,7 +310,7 @@ pub fn revive(paths: &Paths, pod: &Pod) -> Result<()> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let ended = matches!(phase, Some("Succeeded" | "Failed"));
     let deleted = pod.metadata.deletion_timestamp.is_some();
-    if ended && !deleted { Ok(()) } else { ensure_monitor(paths, pod) }
+    if ended && !deleted { Ok(()) } else { ensure_monitor(paths, pod).map(drop) }
 }
 
 #[cfg(test)]

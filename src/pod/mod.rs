@@ -33,8 +33,11 @@ use crate::error::Result;
 use crate::image;
 use crate::kube::Pod;
 use k8s_openapi::api::core::v1::Event;
+use std::collections::HashMap;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 use store::Store;
 
@@ -178,12 +181,14 @@ pub enum Change {
 pub struct Engine {
     /// Its settings.
     pub config: Config,
+    /// The monitors of pods that were told to go, by uid.
+    ending: Mutex<HashMap<String, OwnedFd>>,
 }
 
 impl Engine {
     /// Opens an instance; makes no directory until something is applied.
     pub fn open(config: Config) -> Result<Self> {
-        Ok(Self { config })
+        Ok(Self { config, ending: Mutex::default() })
     }
 
     /// Stores a decoded, defaulted and validated pod as wanted and makes sure its monitor runs.
@@ -227,7 +232,11 @@ impl Engine {
 
     /// Marks a pod for deletion and makes sure its monitor acts; returns without waiting.
     pub fn delete(&self, namespace: &str, name: &str, options: DeleteOptions) -> Result<()> {
-        apply::delete(&self.config, namespace, name, options)
+        let (uid, monitor) = apply::delete(&self.config, namespace, name, options)?;
+        if let (Some(monitor), Ok(mut ending)) = (monitor, self.ending.lock()) {
+            ending.insert(uid, monitor);
+        }
+        Ok(())
     }
 
     /// Waits until the pod of that uid is gone; false if `timeout` passed first.
@@ -238,7 +247,8 @@ impl Engine {
         uid: &str,
         timeout: Option<Duration>,
     ) -> Result<bool> {
-        apply::wait_deleted(&self.config, (namespace, name, uid), timeout)
+        let known = self.ending.lock().ok().and_then(|mut ending| ending.remove(uid));
+        apply::wait_deleted(&self.config, (namespace, name, uid), known, timeout)
     }
 
     /// Writes a container's log to `out`; with `follow` until the container has ended for good.

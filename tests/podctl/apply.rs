@@ -92,7 +92,7 @@ fn the_tree_shows_pause_and_the_containers() {
     instance.apply(TWO);
     instance.wait_running("two");
     let tree = instance.podctl(&["tree", "two"]).ok();
-    for part in ["pause", "web", "side", "httpd"] {
+    for part in ["pause", "web", "side", "busybox"] {
         assert!(tree.contains(part), "{part}: {tree}");
     }
     instance.delete("two");

@@ -31,7 +31,7 @@ fn what_cannot_be_decoded_makes_nothing() {
     instance
         .podctl(&["apply", "-f", "/not/there"])
         .fails(1, "the path \"/not/there\" does not exist");
-    instance.podctl(&["delete", "pod", "../x"]).fails(1, "not found");
+    instance.podctl(&["delete", "pod", "..x"]).fails(1, "not found");
     instance.assert_nothing_left();
 }
 
@@ -39,7 +39,7 @@ fn what_cannot_be_decoded_makes_nothing() {
 fn what_cannot_start_says_why() {
     let Some(instance) = Instance::new("start") else { return };
     let table = [
-        ("not-there:1", "sleep", "ErrImagePull", "not-there:1"),
+        ("not-there:1", "sleep", "ErrImagePull", "not in the image store"),
         ("host", "/not/there", "RunContainerError", "/not/there"),
         ("Not A Name", "sleep", "InvalidImageName", "Not A Name"),
     ];

@@ -78,7 +78,6 @@ fn a_name_can_be_used_again_at_once() {
     let Some(instance) = Instance::new("again") else { return };
     for _ in 0..5 {
         instance.apply(TWO);
-        instance.podctl(&["delete", "pod", "two", "--wait=false", "--grace-period=1"]).ok();
         let uid = instance.get("two")["metadata"]["uid"].clone();
         instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
         instance.apply(TWO);

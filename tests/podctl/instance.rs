@@ -172,8 +172,9 @@ impl Instance {
 
     /// The pid of a pod's monitor.
     pub fn monitor(&self, uid: &str) -> i32 {
-        let lock = self.root().join("run").join(uid).join("lock");
-        fs::read_to_string(lock).unwrap().trim().parse().unwrap()
+        let dir = self.root().join("run").join(uid);
+        let pid = || fs::read_to_string(dir.join("lock")).ok()?.trim().parse().ok();
+        wait_until(&dir, pid).expect("the monitor writes its pid")
     }
 
     /// Kills the monitor of a pod, and waits for its end.
@@ -224,15 +225,16 @@ impl Instance {
             files(&Path::new("/dev/shm").join(format!("runp-{uid}")), &mut world);
         }
         // The instance's own skeleton, in which nothing is.
-        world.retain(|line| {
-            !SKELETON.iter().any(|dir| *line == format!("file {}", self.root().join(dir).display()))
-        });
+        world.remove(&format!("file {}", self.root().display()));
+        for dir in SKELETON {
+            world.remove(&format!("file {}", self.root().join(dir).display()));
+        }
         world
     }
 }
 
 /// Directories that stay once an instance has been used.
-const SKELETON: &[&str] = &["", "lib", "lib/pods", "lib/images", "runp"];
+const SKELETON: &[&str] = &["lib", "lib/pods", "lib/images", "runp"];
 
 /// A command that was started.
 pub struct Running {
