@@ -121,6 +121,19 @@ impl Host {
         other
     }
 
+    /// Does `work` twenty times at once, each with a uid of its own.
+    fn each(&self, dir: &Path, work: fn(&Path, String) -> String) -> Vec<String> {
+        let start = |number| {
+            let (dir, netns) = (dir.to_owned(), self.netns.0.try_clone().unwrap());
+            std::thread::spawn(move || {
+                setns(netns, CloneFlags::CLONE_NEWNET).unwrap();
+                work(&dir, format!("pod-{number}"))
+            })
+        };
+        let threads: Vec<_> = (0..20).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    }
+
     /// Links, rules and files that are there.
     fn leftovers(&self) -> (String, String, Vec<std::ffi::OsString>) {
         let files = std::fs::read_dir(self.dir.path()).unwrap();
@@ -280,27 +293,15 @@ fn twenty_at_once_get_twenty_addresses_and_leave_nothing() {
     let Some(host) = Host::new() else { return };
     let before = host.leftovers();
     let dir = host.dir.path().join("net");
-    let each = |work: fn(&Path, String) -> String| -> Vec<String> {
-        let threads: Vec<_> = (0..20)
-            .map(|number| {
-                let (dir, netns) = (dir.clone(), host.netns.0.try_clone().unwrap());
-                std::thread::spawn(move || {
-                    setns(netns, CloneFlags::CLONE_NEWNET).unwrap();
-                    work(&dir, format!("pod-{number}"))
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    };
     for _ in 0..3 {
-        let mut addresses = each(|dir, uid| {
+        let mut addresses = host.each(&dir, |dir, uid| {
             let bridge = Bridge::open(dir, true, None).unwrap();
             Netns::new().attach(&bridge, &uid, &[]).ip.to_string()
         });
         addresses.sort_unstable();
         addresses.dedup();
         assert_eq!(addresses.len(), 20);
-        each(|dir, uid| {
+        host.each(&dir, |dir, uid| {
             Bridge::open(dir, true, None).unwrap().detach(&uid).unwrap();
             uid
         });
@@ -319,12 +320,28 @@ fn two_roots_stand_side_by_side_and_a_taken_subnet_is_refused() {
     assert_ne!(at_one.gateway, at_two.gateway);
     let taken = format!("{}/16", at_one.gateway);
     let error = at("three", Some(&taken)).unwrap().attach("a", b.0.as_fd(), &[]).unwrap_err();
-    assert!(error.to_string().contains("is in use: route"), "{error}");
+    assert!(error.to_string().contains("is in use: 10."), "{error}");
     let error = at("one", Some("10.1.0.0/16")).unwrap().attach("b", b.0.as_fd(), &[]).unwrap_err();
     assert!(error.to_string().contains("was asked for, but the pods"), "{error}");
     one.detach("a").unwrap();
     b.serve(80, "b");
     assert_eq!(host.netns.ask(at_two.ip, 80).as_deref(), Some("b"));
     two.detach("a").unwrap();
+    assert_eq!(host.leftovers(), before);
+}
+
+#[test]
+fn twenty_roots_at_once_get_twenty_subnets() {
+    let Some(host) = Host::new() else { return };
+    let before = host.leftovers();
+    let open = |dir: &Path, uid: &str| Bridge::open(&dir.join(uid), false, None).unwrap();
+    let mut gateways = host.each(host.dir.path(), |dir, uid| {
+        let bridge = Bridge::open(&dir.join(&uid), false, None).unwrap();
+        Netns::new().attach(&bridge, "a", &[]).gateway.to_string()
+    });
+    gateways.sort_unstable();
+    gateways.dedup();
+    assert_eq!(gateways.len(), 20);
+    (0..20).for_each(|n| open(host.dir.path(), &format!("pod-{n}")).detach("a").unwrap());
     assert_eq!(host.leftovers(), before);
 }

@@ -1,28 +1,19 @@
-//! The bridge and the pods' cables, through rtnetlink. IPv4 only: IPv6 is off on the bridge, so a
-//! pod cannot play router to the host (CVE-2020-10749).
+//! The bridge, through rtnetlink. IPv4 only: IPv6 is off on the bridge, so a pod cannot play router
+//! to the host (CVE-2020-10749).
 
-use super::ipam::Cidr;
+use super::cidr::Cidr;
 use crate::error::{Context, Error, Result};
 use crate::sys::netlink::{Message, Socket};
 use crate::sys::{self, Errno, fs};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage, State,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
-
-/// The pod's end of the cable, as every CNI plugin names it.
-const POD_LINK: &str = "eth0";
-/// `lo` is the first link of every network namespace.
-const LOOPBACK: u32 = 1;
 
 /// What of a link matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,26 +23,9 @@ pub struct Link {
     /// Whether it is up.
     pub up: bool,
     /// Whether the kernel has noticed that it can send.
-    sends: bool,
+    pub sends: bool,
     /// The index of the other end of a veth pair, in the other end's namespace.
-    peer: Option<u32>,
-}
-
-/// A pod's cable.
-pub struct Cable<'a> {
-    /// The host's end.
-    pub host_link: &'a str,
-    /// Index of the bridge.
-    pub bridge: u32,
-    /// The pod's network namespace.
-    pub netns: BorrowedFd<'a>,
-    /// The pod's address.
-    pub ip: Ipv4Addr,
-    /// The bridge's subnet.
-    pub cidr: Cidr,
-    /// Whether the bridge may send a frame back to where it came from: a pod that reaches itself
-    /// through its own host port needs that where bridged frames pass the rules (br_netfilter).
-    pub hairpin: bool,
+    pub peer: Option<u32>,
 }
 
 /// The link of that name, if there is one.
@@ -82,9 +56,7 @@ pub fn create(socket: &mut Socket, name: &str, cidr: Cidr) -> Result<u32> {
 /// on when the bridge goes: others may count on it by then, and CNI's plugins leave it too.
 pub fn up(socket: &mut Socket, index: u32, name: &str) -> Result<()> {
     sysctl("ipv4/ip_forward", "1")?;
-    let mut link = LinkMessage::default();
-    link.header.index = index;
-    (link.header.flags, link.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
+    let link = set_up(indexed(index));
     socket.call_one(Message::SetLink(link), 0).map(drop).doing(|| format!("set {name} up"))
 }
 
@@ -94,138 +66,42 @@ pub fn remove(socket: &mut Socket, name: &str) -> Result<()> {
     unless(removed, Errno::ENODEV).doing(|| format!("remove link {name}"))
 }
 
-/// The IPv4 subnets that routes lead to, but for those over the link `except`.
-pub fn routes(socket: &mut Socket, except: Option<u32>) -> Result<Vec<Cidr>> {
-    let mut request = RouteMessage::default();
-    request.header.address_family = AddressFamily::Inet;
-    let answer = socket.call_one(Message::GetRoute(request), NLM_F_DUMP);
-    let answer = answer.doing(|| "list the routes")?;
-    let routes = answer.into_iter().filter_map(|message| match message {
-        Message::NewRoute(route) => Some(route),
-        _ => None,
-    });
-    Ok(routes.filter_map(|route| destination(&route, except)).collect())
-}
-
-/// Lays the cable: both ends are made and set up in one step, the pod's end inside its namespace.
-/// A cable that is there already is kept if it leads into this namespace, else replaced.
-pub fn connect(host: &mut Socket, cable: &Cable<'_>) -> Result<()> {
-    let doing = || format!("connect the pod to the bridge by {}", cable.host_link);
-    let mut pod = Socket::open_in(cable.netns).doing(|| "enter the pod's network namespace")?;
-    match new_pair(host, cable) {
-        Err(Errno::EEXIST) => {
-            if !leads_into(host, &mut pod, cable.host_link)? {
-                remove(host, cable.host_link)?;
-                new_pair(host, cable).doing(doing)?;
-            }
-        }
-        other => other.doing(doing)?,
+/// The IPv4 subnets that routes lead to or addresses are of, but for those of the link `except`.
+pub fn subnets(socket: &mut Socket, except: Option<u32>) -> Result<Vec<Cidr>> {
+    let mut routes = RouteMessage::default();
+    routes.header.address_family = AddressFamily::Inet;
+    let mut addresses = AddressMessage::default();
+    addresses.header.family = AddressFamily::Inet;
+    let mut subnets = Vec::new();
+    for request in [Message::GetRoute(routes), Message::GetAddress(addresses)] {
+        let answer = socket.call_one(request, NLM_F_DUMP).doing(|| "list routes and addresses")?;
+        subnets.extend(answer.iter().filter_map(|message| subnet(message, except)));
     }
-    if cable.hairpin {
-        set_hairpin(host, cable.host_link)?;
-    }
-    configure(&mut pod, cable)?;
-    await_carrier(host, cable)
+    Ok(subnets)
 }
 
-/// Waits until frames pass. The kernel notices a carrier some time after the link is up, and until
-/// then the bridge drops what comes: the pod's first connection would wait a second for its next
-/// try. Looking a link up makes the kernel notice since Linux 6.8; before, its message is awaited.
-fn await_carrier(host: &mut Socket, cable: &Cable<'_>) -> Result<()> {
-    let doing = || format!("wait for the carrier of {}", cable.host_link);
-    if carries(host, cable).doing(doing)? {
-        return Ok(());
-    }
-    let mut changes = Socket::open_links().doing(doing)?;
-    while !carries(host, cable).doing(doing)? {
-        changes.wait().doing(doing)?;
-    }
-    Ok(())
-}
-
-fn carries(host: &mut Socket, cable: &Cable<'_>) -> sys::Result<bool> {
-    let mut bridge = LinkMessage::default();
-    bridge.header.index = cable.bridge;
-    let links = [named(cable.host_link), bridge].map(|link| (Message::GetLink(link), 0));
-    let links = all(host.call(links.into()))?;
-    Ok(links.iter().filter_map(link).all(|link| link.sends))
-}
-
-/// Brings `lo` up.
-pub fn loopback_up(pod: &mut Socket) -> sys::Result<()> {
-    pod.call_one(Message::SetLink(loopback()), 0).map(drop)
-}
-
-fn new_pair(host: &mut Socket, cable: &Cable<'_>) -> sys::Result<()> {
-    // Not up yet: the kernel refuses that of a peer that it has not joined (ENOTCONN).
-    let mut peer = named(POD_LINK);
-    peer.attributes.push(LinkAttribute::NetNsFd(cable.netns.as_raw_fd()));
-    // Made from the address, so that who knew the address's last owner reaches the new one.
-    peer.attributes.push(LinkAttribute::Address(mac(cable.ip).to_vec()));
-    let mut link = named(cable.host_link);
-    (link.header.flags, link.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
-    link.attributes.push(LinkAttribute::Controller(cable.bridge));
-    link.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::Kind(InfoKind::Veth),
-        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-    ]));
-    host.call_one(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL).map(drop)
-}
-
-/// Whether the host's end and the namespace's `eth0` are the two ends of one cable.
-fn leads_into(host: &mut Socket, pod: &mut Socket, name: &str) -> Result<bool> {
-    let (outer, inner) = (find(host, name)?, find(pod, POD_LINK)?);
-    Ok(outer.zip(inner).is_some_and(|(outer, inner)| {
-        outer.peer == Some(inner.index) && inner.peer == Some(outer.index)
-    }))
-}
-
-fn set_hairpin(host: &mut Socket, name: &str) -> Result<()> {
-    let mut link = named(name);
-    link.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
-    ]));
-    let set = host.call_one(Message::NewLink(link), 0);
-    set.map(drop).doing(|| format!("set hairpin mode of {name}"))
-}
-
-/// The pod's own part: `lo` and the cable up, the address, the default route.
-fn configure(pod: &mut Socket, cable: &Cable<'_>) -> Result<()> {
-    let doing = || format!("set lo and {POD_LINK} up in the pod");
-    let mut link = named(POD_LINK);
-    (link.header.flags, link.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
-    let up = [loopback(), link].map(|link| (Message::SetLink(link), 0));
-    let get = (Message::GetLink(named(POD_LINK)), 0);
-    let answers = all(pod.call(up.into_iter().chain([get]).collect())).doing(doing)?;
-    let link = first_link(&answers).ok_or(Errno::EBADMSG).doing(doing)?;
-    let address = Message::NewAddress(address(link.index, cable.ip, cable.cidr));
-    let route = Message::NewRoute(default_route(link.index, cable.cidr.gateway()));
-    // Replaced rather than made, for a pod that has them already.
-    let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    let given = all(pod.call(vec![(address, flags), (route, flags)]));
-    given.map(drop).doing(|| format!("give the pod {}", cable.ip))
-}
-
-/// The answers of all requests, or the first error.
-fn all(answers: sys::Result<Vec<sys::Result<Vec<Message>>>>) -> sys::Result<Vec<Message>> {
-    Ok(answers?.into_iter().collect::<sys::Result<Vec<_>>>()?.concat())
-}
-
-fn named(name: &str) -> LinkMessage {
+/// A link by its name.
+pub fn named(name: &str) -> LinkMessage {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     link
 }
 
-fn loopback() -> LinkMessage {
+/// A link by its index.
+pub fn indexed(index: u32) -> LinkMessage {
     let mut link = LinkMessage::default();
-    link.header.index = LOOPBACK;
+    link.header.index = index;
+    link
+}
+
+/// The same, to be set up.
+pub fn set_up(mut link: LinkMessage) -> LinkMessage {
     (link.header.flags, link.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
     link
 }
 
-fn address(index: u32, ip: Ipv4Addr, cidr: Cidr) -> AddressMessage {
+/// An address of a link in the bridge's subnet.
+pub fn address(index: u32, ip: Ipv4Addr, cidr: Cidr) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.prefix_len = cidr.prefix;
@@ -238,16 +114,19 @@ fn address(index: u32, ip: Ipv4Addr, cidr: Cidr) -> AddressMessage {
     message
 }
 
-fn default_route(index: u32, gateway: Ipv4Addr) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Boot;
-    message.header.scope = RouteScope::Universe;
-    message.header.kind = RouteType::Unicast;
-    message.attributes =
-        vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
-    message
+fn subnet(message: &Message, except: Option<u32>) -> Option<Cidr> {
+    match message {
+        Message::NewRoute(route) => destination(route, except),
+        Message::NewAddress(address) if Some(address.header.index) != except => {
+            address.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(IpAddr::V4(ip)) => {
+                    Some(Cidr::new(*ip, address.header.prefix_len))
+                }
+                _ => None,
+            })
+        }
+        _ => None,
+    }
 }
 
 fn destination(route: &RouteMessage, except: Option<u32>) -> Option<Cidr> {
@@ -264,11 +143,13 @@ fn destination(route: &RouteMessage, except: Option<u32>) -> Option<Cidr> {
     address.filter(|_| prefix > 0).map(|ip| Cidr::new(ip, prefix))
 }
 
-fn first_link(answer: &[Message]) -> Option<Link> {
+/// The link that an answer is about.
+pub fn first_link(answer: &[Message]) -> Option<Link> {
     answer.iter().find_map(link)
 }
 
-fn link(message: &Message) -> Option<Link> {
+/// The link that a message is about.
+pub fn link(message: &Message) -> Option<Link> {
     let Message::NewLink(message) = message else { return None };
     let up = message.header.flags.contains(LinkFlags::Up);
     let mut link = Link { index: message.header.index, up, sends: false, peer: None };
@@ -283,7 +164,7 @@ fn link(message: &Message) -> Option<Link> {
 }
 
 /// A locally administered address made from the IP, as CNI's plugins do.
-fn mac(ip: Ipv4Addr) -> [u8; 6] {
+pub fn mac(ip: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = ip.octets();
     [0x0a, 0x58, a, b, c, d]
 }

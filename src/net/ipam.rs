@@ -13,101 +13,19 @@
 //! All of it goes with the last pod.
 
 use super::PortMapping;
+use super::cidr::Cidr;
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, fs};
 use nix::fcntl::{Flock, OFlag};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// No file of ours is larger: a pod has at most a few thousand ports.
 const LIMIT: u64 = 1 << 20;
-
-/// An IPv4 subnet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Cidr {
-    network: u32,
-    /// Length of the prefix.
-    pub prefix: u8,
-}
-
-impl Cidr {
-    /// The subnet of `address` with that prefix, at most 32.
-    pub fn new(address: Ipv4Addr, prefix: u8) -> Self {
-        let prefix = prefix.min(32);
-        Self { network: address.to_bits() & mask(prefix), prefix }
-    }
-
-    /// The bridge's address, the first one.
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.network + 1)
-    }
-
-    /// The last address, which no host has.
-    pub fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.network | !mask(self.prefix))
-    }
-
-    /// Whether they share an address.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let mask = mask(self.prefix.min(other.prefix));
-        self.network & mask == other.network & mask
-    }
-
-    /// The addresses for pods, beginning after `last` and coming round.
-    fn pods(&self, last: Option<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        let (first, end) = (self.network + 2, self.broadcast().to_bits());
-        let start = last.map(|last| last.to_bits() + 1).filter(|next| (first..end).contains(next));
-        let start = start.unwrap_or(first);
-        (start..end).chain(first..start).map(Ipv4Addr::from_bits)
-    }
-}
-
-fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from_bits(self.network), self.prefix)
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: &str| Error::user(format!("invalid pod CIDR {text:?}: {why}"));
-        let (address, prefix) = text.split_once('/').ok_or_else(|| bad("no prefix length"))?;
-        let address: Ipv4Addr = address.parse().map_err(|_| bad("not an IPv4 address"))?;
-        let prefix: u8 = prefix.parse().map_err(|_| bad("not a prefix length"))?;
-        // A bridge and at least one pod have to fit, and 0.0.0.0/0 would take every route.
-        if !(8..=29).contains(&prefix) {
-            return Err(bad("the prefix length must be between 8 and 29"));
-        }
-        Ok(Self::new(address, prefix))
-    }
-}
-
-impl TryFrom<String> for Cidr {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Cidr> for String {
-    fn from(cidr: Cidr) -> Self {
-        cidr.to_string()
-    }
-}
 
 /// The network while it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,22 +228,6 @@ fn remove(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_subnet_knows_its_addresses() {
-        let cidr: Cidr = "10.88.3.7/16".parse().unwrap();
-        assert_eq!(cidr.to_string(), "10.88.0.0/16");
-        assert_eq!(cidr.gateway().to_string(), "10.88.0.1");
-        assert_eq!(cidr.broadcast().to_string(), "10.88.255.255");
-        let overlapping = ["10.88.4.0/24", "10.0.0.0/8", "10.88.0.0/16"];
-        assert!(overlapping.iter().all(|text| cidr.overlaps(&text.parse().unwrap())));
-        assert!(!cidr.overlaps(&"10.89.0.0/16".parse().unwrap()));
-        assert!(cidr.overlaps(&Cidr::new(Ipv4Addr::UNSPECIFIED, 0)));
-        for bad in ["10.88.0.0", "10.88.0.0/30", "10.88.0/16", "::/64", "10.0.0.0/7", "x/y"] {
-            let error = bad.parse::<Cidr>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("invalid pod CIDR {bad:?}: ")), "{error}");
-        }
-    }
 
     #[test]
     fn addresses_come_in_turn_and_a_leftover_is_taken() {

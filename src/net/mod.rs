@@ -4,27 +4,30 @@
 //! killed at any point: leases are files under a lock ([`ipam`]), every step can be repeated, and
 //! `detach` undoes whatever part of an attach there is. The first pod makes the bridge and its
 //! rules ([`ports`]), the last one removes them. Links are made by messages to the kernel
-//! ([`bridge`]); the program nft runs only when the first pod comes, the last one goes, or a pod
+//! ([`bridge`], [`cable`]); the program nft runs only when the first pod comes, the last one goes, or a pod
 //! has host ports.
 //!
 //! Not done here: other hosts' routes, bandwidth, network policy, IPv6.
 
 mod bridge;
+mod cable;
+mod cidr;
 pub mod hosts;
 mod ipam;
 mod ports;
 
 use crate::error::{Context, Error, Result};
 use crate::sys::netlink::Socket;
-use ipam::{Cidr, Lease, Leases, Network};
+use cidr::Cidr;
+use ipam::{Lease, Leases, Network};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-/// The default root's subnet.
-const DEFAULT_CIDR: &str = "10.88.0.0/16";
+/// How often to look for a subnet anew, when another root has taken the one just chosen.
+const CHOICES: usize = 16;
 
 /// A hostPort of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,8 +142,8 @@ impl Bridge {
         drop(leases);
         let host_link = self.host_link(uid);
         let (ip, cidr, hairpin) = (lease.ip, network.cidr, !lease.ports.is_empty());
-        let cable = bridge::Cable { host_link: &host_link, bridge, netns, ip, cidr, hairpin };
-        bridge::connect(&mut host, &cable)?;
+        let cable = cable::Cable { host_link: &host_link, bridge, netns, ip, cidr, hairpin };
+        cable::connect(&mut host, &cable)?;
         open_ports(&network, &lease)?;
         let warning = network.no_nat.map(|why| {
             format!("the pod reaches this machine and its pods only, no masquerading: {why}")
@@ -160,26 +163,42 @@ impl Bridge {
             return Ok((network.clone(), link.index));
         }
         let uids = leases.uids()?;
-        let in_use = stored.filter(|_| !uids.is_empty());
-        let cidr = match in_use {
+        let (mut network, index) = match stored.filter(|_| !uids.is_empty()) {
             Some(network) => {
                 self.agrees(&network)?;
-                network.cidr
+                let index = bridge::create(host, &self.name, network.cidr)?;
+                (network, index)
             }
-            None => self.free_cidr(host, link.map(|link| link.index))?,
+            None => self.found(leases, host)?,
         };
-        let mut network = Network { bridge: self.name.clone(), cidr, no_nat: None };
-        leases.set_network(&network)?;
-        let rules = ports::Rules::start(&ports::table(&network, &with_ports(leases, &uids)?));
-        let made = bridge::create(host, &self.name, cidr);
         // Without rules pods still reach each other and the host: that is said, not refused.
-        if let Err(error) = rules.and_then(ports::Rules::finish) {
-            network.no_nat = Some(error.to_string());
-            leases.set_network(&network)?;
-        }
-        let index = made?;
+        let script = ports::table(&network, &with_ports(leases, &uids)?);
+        let rules = ports::Rules::start(&script).and_then(ports::Rules::finish);
+        network.no_nat = rules.err().map(|error| error.to_string());
+        leases.set_network(&network)?;
         bridge::up(host, index, &self.name)?;
         Ok((network, index))
+    }
+
+    /// Makes the bridge on a free subnet. Other roots may choose at the same time: whoever sees
+    /// another on its own, once it is there for the other to see, chooses anew.
+    fn found(&self, leases: &Leases, host: &mut Socket) -> Result<(Network, u32)> {
+        bridge::remove(host, &self.name)?;
+        let start = Sha256::digest(self.name.as_bytes()).first().copied().unwrap_or_default();
+        let mut candidates = cidr::candidates(self.default_root, start);
+        for _ in 0..CHOICES {
+            let used = bridge::subnets(host, None)?;
+            let cidr = cidr::free(self.cidr, &mut candidates, &used)?;
+            let network = Network { bridge: self.name.clone(), cidr, no_nat: None };
+            leases.set_network(&network)?;
+            let index = bridge::create(host, &self.name, cidr)?;
+            let others = bridge::subnets(host, Some(index))?;
+            if !others.iter().any(|other| other.prefix >= cidr.prefix && other.overlaps(&cidr)) {
+                return Ok((network, index));
+            }
+            bridge::remove(host, &self.name)?;
+        }
+        Err(Error::system("other networks are made too fast to find a free subnet"))
     }
 
     fn tear_down(&self, leases: &Leases, host: &mut Socket) -> Result<()> {
@@ -193,43 +212,6 @@ impl Bridge {
             rules.and_then(ports::Rules::finish).doing(|| "remove the rules of the bridge")?;
         }
         removed
-    }
-
-    /// A subnet that no route leads to.
-    fn free_cidr(&self, host: &mut Socket, own: Option<u32>) -> Result<Cidr> {
-        let routes = bridge::routes(host, own)?;
-        if let Some(cidr) = self.cidr {
-            // Inside a wider route a subnet may stand: whoever asks for it by name knows.
-            let inside = |route: &&Cidr| route.prefix >= cidr.prefix && route.overlaps(&cidr);
-            return match routes.iter().find(inside) {
-                None => Ok(cidr),
-                Some(route) => {
-                    Err(Error::user(format!("pod CIDR {cidr} is in use: route {route}"))
-                        .hint("give another --pod-cidr, or none to have a free one chosen"))
-                }
-            };
-        }
-        let free = |cidr: &Cidr| !routes.iter().any(|route| route.overlaps(cidr));
-        self.candidates().find(free).ok_or_else(|| {
-            Error::system(
-                "routes lead to every subnet for pods, from 10.88.0.0/16 to 10.255.0.0/16",
-            )
-            .hint("give a free one by --pod-cidr")
-        })
-    }
-
-    /// 10.88.0.0/16 for the default root, then 10.89.0.0/16 and on; another root begins at a place
-    /// of its own, so that two that start at once hardly choose the same.
-    fn candidates(&self) -> impl Iterator<Item = Cidr> + use<> {
-        const REST: u8 = 255 - 88;
-        let hash = Sha256::digest(self.name.as_bytes());
-        let start = if self.default_root { 0 } else { hash.first().copied().unwrap_or(0) % REST };
-        let default = self.default_root.then(|| DEFAULT_CIDR.parse().ok()).flatten();
-        let rest = (0..REST).map(move |step| {
-            let octet = 89 + (u16::from(start) + u16::from(step)) % u16::from(REST);
-            Cidr::new(Ipv4Addr::new(10, octet.to_le_bytes()[0], 0, 0), 16)
-        });
-        default.into_iter().chain(rest)
     }
 
     /// Pods of one bridge share one subnet: another one cannot be had while there are pods.
@@ -253,7 +235,7 @@ impl Bridge {
 /// Brings `lo` up in `netns` (network `none`, or before a plugin runs).
 pub fn loopback_up(netns: BorrowedFd<'_>) -> Result<()> {
     let mut pod = Socket::open_in(netns).doing(|| "enter the pod's network namespace")?;
-    bridge::loopback_up(&mut pod).doing(|| "set lo up in the pod")
+    cable::loopback_up(&mut pod).doing(|| "set lo up in the pod")
 }
 
 fn open_ports(network: &Network, lease: &Lease) -> Result<()> {
@@ -305,19 +287,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_root_has_a_name_and_subnets_of_its_own() {
+    fn every_root_has_a_bridge_of_its_own() {
         let open = |dir: &str, default| Bridge::open(Path::new(dir), default, None).unwrap();
         let (own, a, b) = (open("/x", true), open("/a", false), open("/b", false));
         assert_eq!(own.name, "runp0");
         assert!(a.name != b.name && a.name.len() == 15, "{} {}", a.name, b.name);
-        let first = |bridge: &Bridge| bridge.candidates().next().unwrap().to_string();
-        assert_eq!(first(&own), "10.88.0.0/16");
-        assert_ne!(first(&a), first(&b));
-        let mut all: Vec<String> = a.candidates().map(|cidr| cidr.to_string()).collect();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 167);
-        assert!(!all.contains(&"10.88.0.0/16".to_owned()));
         assert_eq!(own.host_link("uid").len(), 14);
     }
 
