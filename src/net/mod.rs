@@ -4,8 +4,8 @@
 //! killed at any point: leases are files under a lock ([`ipam`]), every step can be repeated, and
 //! `detach` undoes whatever part of an attach there is. The first pod makes the bridge and its
 //! rules ([`ports`]), the last one removes them. Links are made by messages to the kernel
-//! ([`bridge`], [`cable`]); the program nft runs only when the first pod comes, the last one goes, or a pod
-//! has host ports.
+//! ([`bridge`], [`cable`]); the program nft runs only when the first pod comes, the last one goes,
+//! or a pod has host ports.
 //!
 //! Not done here: other hosts' routes, bandwidth, network policy, IPv6.
 
