@@ -93,6 +93,23 @@ fn a_cgroup_is_made_once_and_removed_whole() {
 #[test]
 fn a_frozen_fork_bomb_is_killed() {
     let Some(case) = Case::new("bomb") else { return };
+    kill_bomb(&case);
+}
+
+/// v1 alone: no kill file, no events, and frozen tasks that no signal reaches.
+#[test]
+fn a_frozen_fork_bomb_is_killed_without_v2() {
+    let Some(mut case) = Case::new("bomb-v1") else { return };
+    if case.v2() {
+        println!("SKIP a_frozen_fork_bomb_is_killed_without_v2: this host has no v1");
+        return;
+    }
+    case.cgroup.mode = Mode::V1;
+    case.cgroup.dirs.retain(|dir| !dir.is_v2());
+    kill_bomb(&case);
+}
+
+fn kill_bomb(case: &Case) {
     case.cgroup.make(false).unwrap();
     let bomb = "for i in 1 2 3; do (while :; do sleep 60 & sleep 0.01; done) & done; wait";
     let mut child = case.spawn(bomb);
@@ -101,6 +118,9 @@ fn a_frozen_fork_bomb_is_killed() {
     }
     case.cgroup.freeze(true).unwrap();
     assert!(case.cgroup.is_frozen().unwrap());
+    case.cgroup.freeze(false).unwrap();
+    assert!(!case.cgroup.is_frozen().unwrap());
+    case.cgroup.freeze(true).unwrap();
     case.cgroup.kill_all(Duration::from_secs(5)).unwrap();
     assert_eq!(case.cgroup.pids().unwrap(), [0; 0]);
     child.wait().unwrap();

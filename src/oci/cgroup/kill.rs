@@ -153,7 +153,7 @@ impl Cgroup {
 
 /// Waits until no process is in `path` or below; an error that names them at the deadline.
 pub(super) fn wait_empty(path: &Path, v2: bool, until: Instant) -> Result<()> {
-    if v2 && wait_event(path, "populated", 0, until)? {
+    if v2 && wait_event(path, "populated", 0, until)? && Instant::now() < until {
         return Ok(());
     }
     let mut pids = Vec::new();

@@ -201,25 +201,24 @@ fn enable_controllers(dir: &Dir) -> sys::Result<()> {
 /// rmdir, at once where it works; otherwise children first, then what is exiting is waited for.
 fn remove_tree(path: &Path, v2: bool, until: Instant) -> Result<()> {
     let what = || format!("remove cgroup {}", path.display());
-    match rmdir(path) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::EBUSY) => {}
-        Err(errno) => return Err(errno).doing(what),
-    }
-    match children(path) {
-        Ok(children) => {
-            for child in children {
-                remove_tree(&child, v2, until)?;
-            }
-        }
-        Err(Errno::ENOENT) => return Ok(()),
-        Err(errno) => return Err(errno).doing(what),
-    }
+    let mut tried = false;
     loop {
         match rmdir(path) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-            Err(Errno::EBUSY) => super::kill::wait_empty(path, v2, until).doing(what)?,
+            Err(Errno::EBUSY) => {}
             Err(errno) => return Err(errno).doing(what),
+        }
+        // Listed anew each time: a process that is not dead yet may make more.
+        match children(path) {
+            Ok(children) => {
+                children.iter().try_for_each(|child| remove_tree(child, v2, until))?;
+            }
+            Err(Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(errno).doing(what),
+        }
+        // The first time, the children may have been all that was in the way.
+        if std::mem::replace(&mut tried, true) {
+            super::kill::wait_empty(path, v2, until).doing(what)?;
         }
     }
 }
