@@ -313,9 +313,9 @@ impl<'a> Layers<'a> {
         wanted.map_or(Ok(()), |wanted| check_digest(wanted, &digest))?;
         if let Some(plain) = unpacked? {
             check_digest(diff, plain.as_ref().unwrap_or(&digest)).doing(|| "unpacked")?;
-            std::fs::rename(&target, &place)?;
+            self.writer.keep(&target, &place)?;
         }
-        std::fs::rename(&copy, self.writer.store().blob(&digest))?;
+        self.writer.keep(&copy, &self.writer.store().blob(&digest))?;
         self.done.push(place);
         Ok((digest, size))
     }

@@ -21,6 +21,7 @@ use oci_spec::image::{
     ANNOTATION_REF_NAME, Descriptor, ImageConfiguration, ImageIndex, ImageIndexBuilder,
     ImageManifest, MediaType,
 };
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
@@ -41,6 +42,8 @@ pub struct Store {
 /// The one writer of a store.
 pub(super) struct Writer<'a> {
     store: &'a Store,
+    /// Whether there is new content that has to reach the disk before the index.
+    changed: Cell<bool>,
     _lock: Flock<File>,
 }
 
@@ -140,7 +143,7 @@ impl Store {
             made.doing(|| format!("make {}", dir.display()))?;
         }
         let lock = fs::lock(&self.dir.join("lock")).doing(|| "lock the image store")?;
-        let writer = Writer { store: self, _lock: lock };
+        let writer = Writer { store: self, changed: Cell::new(false), _lock: lock };
         writer.sweep().doing(|| "sweep the image store")?;
         Ok(writer)
     }
@@ -208,13 +211,24 @@ impl Writer<'_> {
         self.store.dir.join("tmp").join(name)
     }
 
-    /// Stores a small blob.
+    /// Stores a small blob; one that is there but damaged is mended.
     pub(super) fn put(&self, content: &[u8]) -> Result<Digest> {
         let digest = Digest::of(content);
+        let place = self.store.blob(&digest);
+        let there = fs::read_limited(&place, content.len() as u64);
+        if there.is_ok_and(|there| there == content) {
+            return Ok(digest);
+        }
         let scratch = self.scratch("document");
         fs::write_atomic(&scratch, content, 0o600)?;
-        std::fs::rename(&scratch, self.store.blob(&digest))?;
+        self.keep(&scratch, &place)?;
         Ok(digest)
+    }
+
+    /// Moves finished work to its place.
+    pub(super) fn keep(&self, scratch: &Path, place: &Path) -> Result<()> {
+        self.changed.set(true);
+        std::fs::rename(scratch, place).doing(|| format!("move to {}", place.display()))
     }
 
     /// Adds images to the index. A name moves to the new image, and the old one stays without it,
@@ -223,12 +237,17 @@ impl Writer<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let mut manifests = self.store.index()?.manifests().clone();
         for image in incoming {
+            if image.name.as_ref().is_some_and(super::is_host) {
+                return Err(Error::user("the name \"host\" is the embedded image's"));
+            }
             let name = image.name.as_ref().map(Reference::to_string);
             add(&mut manifests, image, name.as_deref(), now)?;
         }
         let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
         fs::write_atomic(&self.store.dir.join("oci-layout"), layout, 0o600)?;
-        inode::syncfs(&self.store.dir)?;
+        if self.changed.get() {
+            inode::syncfs(&self.store.dir)?;
+        }
         self.write_index(manifests)
     }
 

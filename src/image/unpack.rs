@@ -237,12 +237,12 @@ impl Layer {
     fn hard_link(&mut self, place: &Path, name: &OsStr, target: &[u8]) -> Result<()> {
         let given = relative(target)?;
         let target = self.merged.resolve_parents(&given)?;
-        if target == place {
-            return Ok(());
-        }
         let missing = || Error::user(format!("hard link to {}, which is no file", given.display()));
         let entry = self.merged.entry(&target)?.filter(|entry| !entry.is_dir());
         let entry = entry.ok_or_else(missing)?;
+        if target == place {
+            return Ok(());
+        }
         let target_name = target.file_name().ok_or_else(missing)?;
         let from = self.make_directories(target.parent().unwrap_or(Path::new("")))?;
         if entry.layer > 0 {

@@ -259,6 +259,7 @@ fn names_move_and_go_and_take_their_content_along() {
         return;
     }
     let scene = Scene::new();
+    named_layout(&scene.path("host"), "host");
     let [one, two] = two_layers();
     let first = scene.load_layers(&[one.clone(), two.clone()]).unwrap();
     assert_eq!(first.names, ["docker.io/library/test:latest"]);
@@ -278,6 +279,8 @@ fn names_move_and_go_and_take_their_content_along() {
     assert!(!scene.store.remove(&test).unwrap());
     assert!(scene.find("test").is_none());
     assert!(first.layers[0].is_dir(), "the nameless image has it still");
+    let named_host = scene.store.load(&scene.path("host"), None).unwrap_err().to_string();
+    assert!(named_host.ends_with("the name \"host\" is the embedded image's"), "{named_host}");
     let host = scene.find("host").unwrap();
     assert_eq!((host.is_host(), host.layers), (true, vec!["/".into()]));
 }
