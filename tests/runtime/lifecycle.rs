@@ -284,3 +284,26 @@ fn machine() -> [String; 2] {
         String::from_utf8(output.stdout).unwrap()
     })
 }
+
+#[test]
+fn a_trace_has_a_line_for_each_step() {
+    let Some(case) = Case::script("trace", "exit 3") else { return };
+    let trace = case.path("trace");
+    let flags = ["--trace", trace.to_str().unwrap(), "run", &case.id];
+    assert_eq!(case.runp(&flags).status, 3);
+    let lines = fs::read_to_string(&trace).unwrap();
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let plan = case.runp(&["explain", "--json"]).ok();
+    let plan: Vec<serde_json::Value> = serde_json::from_str(&plan).unwrap();
+    assert_eq!(lines.len(), plan.len());
+    let mut last = 0;
+    for line in &lines {
+        let step = &plan[line["step"].as_u64().unwrap() as usize];
+        assert_eq!((&line["call"], &line["side"]), (&step["step"], &step["side"]), "{line}");
+        let began = line["ns"].as_u64().unwrap();
+        let done = line["result"] == "ok" || line["call"] == "execve";
+        assert!(began >= last && done, "{line}");
+        last = began;
+    }
+}
