@@ -1,10 +1,10 @@
 //! The pod network: one address per pod on a bridge of ours, IPv4, no daemon and no plugin.
 //!
 //! [`Bridge::attach`] and [`Bridge::detach`] may run in any number of processes at once and be
-//! killed at any point: leases are files under a lock ([`ipam`]), every step can be repeated, and
+//! killed at any point: leases are files under a lock (`ipam`), every step can be repeated, and
 //! `detach` undoes whatever part of an attach there is. The first pod makes the bridge and its
-//! rules ([`ports`]), the last one removes them. Links are made by messages to the kernel
-//! ([`bridge`], [`cable`]); the program nft runs only when the first pod comes, the last one goes,
+//! rules (`ports`), the last one removes them. Links are made by messages to the kernel
+//! (`bridge`, `cable`); the program nft runs only when the first pod comes, the last one goes,
 //! or a pod has host ports.
 //!
 //! Not done here: other hosts' routes, bandwidth, network policy, IPv6.

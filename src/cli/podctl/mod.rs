@@ -1,5 +1,5 @@
 //! kubectl's command line, for the pods of this machine: its grammar, messages and exit statuses,
-//! over [`pod::Engine`]. One file per verb.
+//! over [`Engine`]. One file per verb.
 //!
 //! Every error exits with 1, as kubectl's do; `exec` passes on what its command exits with.
 
