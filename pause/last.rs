@@ -22,6 +22,8 @@ const SYS_WRITE: usize = 1;
 const SYS_EXECVE: usize = 59;
 const SYS_FCNTL: usize = 72;
 const SYS_EXIT_GROUP: usize = 231;
+const SYS_IOCTL: usize = 16;
+const FIOCLEX: usize = 0x5451;
 const F_SETFD: usize = 2;
 const FD_CLOEXEC: usize = 1;
 const ENOENT: isize = 2;
@@ -39,8 +41,16 @@ extern "C" fn main(stack: *const usize) -> ! {
         let step = number(*argv.add(2));
         let candidates = number(*argv.add(3));
         let program = argv.add(4 + candidates);
-        syscall(SYS_FCNTL, fd, F_SETFD, FD_CLOEXEC);
-        let mut failed = -ENOENT;
+        // Left open it would go to the program, and the runtime would wait for its end. A filter may
+        // refuse one of the calls.
+        let mut failed = syscall(SYS_FCNTL, fd, F_SETFD, FD_CLOEXEC);
+        if failed < 0 {
+            failed = syscall(SYS_IOCTL, fd, FIOCLEX, 0);
+        }
+        let candidates = if failed < 0 { 0 } else { candidates };
+        if failed == 0 {
+            failed = -ENOENT;
+        }
         let mut index = 0;
         while index < candidates {
             let path = *argv.add(4 + index) as usize;

@@ -103,6 +103,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     let table = [
         ("/process/args", json!([]), "process.args property must not be empty"),
         ("/process/cwd", json!("tmp"), "process.cwd: \"tmp\" is no absolute path"),
+        ("/process/user/uid", json!(u32::MAX), "process.user.uid: 4294967295 is no id"),
         ("/process/env", json!(["FOO"]), "process.env: \"FOO\" is not of the form NAME=value"),
         (
             "/process/scheduler",

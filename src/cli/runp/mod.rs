@@ -193,8 +193,8 @@ fn run(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
 /// The bundle and the options of `create` and `run`.
 fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops::CreateOptions)> {
     let bundle = Bundle::load(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
-    for warning in &bundle.warnings {
-        log.write(Level::Warning, warning);
+    for warning in ops::warnings(&bundle)? {
+        log.write(Level::Warning, &warning);
     }
     check_preserved(flags.preserve_fds)?;
     if call.systemd_cgroup {

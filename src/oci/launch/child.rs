@@ -117,7 +117,11 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
             cred::capset(*sets)?;
             cred::raise_ambient(sets.ambient)
         }
-        Step::CloseFds(first) => exec::close_range_cloexec(*first),
+        Step::CloseFds(first) => {
+            exec::close_range_cloexec(*first)?;
+            // For `last`, which reports on it. Now, as a filter may refuse it later.
+            exec::keep_on_exec(&tools.control)
+        }
         Step::Seccomp => load_filter(tools),
         Step::FindProgram(candidates) => process::find(candidates),
         Step::Execve(program) => process::execute(program, tools, slots),

@@ -9,6 +9,7 @@ pub mod console;
 pub mod hooks;
 
 mod barrier;
+mod birth;
 mod child;
 mod fault;
 mod parent;
@@ -22,9 +23,9 @@ pub use words::{after_start, exec_failed};
 
 use super::container::Container;
 use super::plan::Plan;
-use super::plan::step::{Barrier, Planned, Side};
+use super::plan::step::{Barrier, Side};
 use crate::error::{Context, Error, Result};
-use crate::sys::{clone, poll, socket};
+use crate::sys::{clone, poll};
 use fault::Fault;
 use oci_spec::runtime::Hooks;
 use std::os::fd::{AsFd, OwnedFd};
@@ -82,6 +83,8 @@ struct Parent<'a> {
     launched: Option<Launched>,
     /// The parent's own PID namespace, while its children are born in another.
     own_pid_namespace: Option<OwnedFd>,
+    /// A user namespace that the child is to be born in.
+    user_namespace: Option<OwnedFd>,
 }
 
 /// Does the plan. On failure no process is left; the rest is for the caller to tear down.
@@ -89,7 +92,15 @@ pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
     let trace = job.trace.map(|_| Trace::new(plan.steps.len())).transpose()?;
     let path = job.trace;
     let fault = Fault::from_env(&plan.steps)?;
-    let mut parent = Parent { plan, job, trace, fault, launched: None, own_pid_namespace: None };
+    let mut parent = Parent {
+        plan,
+        job,
+        trace,
+        fault,
+        launched: None,
+        own_pid_namespace: None,
+        user_namespace: None,
+    };
     let done = parent.walk().and_then(|()| parent.await_program());
     if let (Some(trace), Some(path)) = (&parent.trace, path) {
         trace.write(path, &plan.steps)?;
@@ -192,30 +203,5 @@ impl Parent<'_> {
 
     fn launched(&self) -> Result<&Launched> {
         self.launched.as_ref().ok_or_else(|| Error::new(crate::error::Kind::Bug, "no child yet"))
-    }
-
-    /// clone3: everything the child needs is made before.
-    fn clone(&mut self, planned: &Planned, flags: u64) -> Result<()> {
-        let (control, childs) = barrier::pair().doing(|| "make a socket pair")?;
-        socket::set_receive_timeout(&control, CHILD_DEADLINE).doing(|| "set a deadline")?;
-        let mut tools = self.tools(childs)?;
-        let cgroup = self.plan.cgroup.as_ref();
-        let cgroup = cgroup.map(|cgroup| cgroup.clone_into()).transpose()?.flatten();
-        // Nobody in the container gets at this process or its copy; see selfexe.
-        crate::sys::cred::set_dumpable(false).doing(|| "become undumpable")?;
-        let cloned = clone::clone3(flags, cgroup.as_ref().map(AsFd::as_fd));
-        if matches!(cloned, Ok(clone::Forked::Child)) {
-            // Else the child would hold its own line open when the parent is killed.
-            drop(control);
-            child::run(&self.plan.steps, &mut tools);
-        }
-        crate::sys::cred::set_dumpable(true).doing(|| "become dumpable")?;
-        if let Some(own) = self.own_pid_namespace.take() {
-            crate::sys::ns::setns(own, 0).doing(|| "return to the PID namespace")?;
-        }
-        if let clone::Forked::Parent { pid, pidfd } = cloned.doing(|| planned.to_string())? {
-            self.launched = Some(Launched { pid, pidfd, control });
-        }
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::child::Tools;
 use super::{Parent, barrier, hooks};
 use crate::error::{Context, Error, Kind, Result};
 use crate::oci::container::{Status, start_time};
-use crate::oci::plan::step::{Barrier, HookPoint, Limits, Planned, Program, Step};
+use crate::oci::plan::step::{Barrier, HookPoint, Limits, Planned, Program, Side, Step};
 use crate::oci::selfexe;
 use crate::sys::types::NsKind;
 use crate::sys::{Errno, exec, fs, limits, ns, seccomp};
@@ -42,9 +42,14 @@ impl Parent<'_> {
         self.plan.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "no cgroup"))
     }
 
-    /// Children are born in the namespace from here on, until the clone has made the one.
+    /// Children are born in the namespace from here on, until the clone has made the one. For a user
+    /// namespace that is up to the clone itself.
     fn join_for_children(&mut self, kind: NsKind, path: &CStr) -> Result<()> {
         let namespace = open_namespace(path)?;
+        if kind == NsKind::User {
+            self.user_namespace = Some(namespace);
+            return Ok(());
+        }
         let own = c"/proc/self/ns/pid";
         self.own_pid_namespace = Some(open_namespace(own)?);
         Ok(ns::setns(namespace, kind.flag())?)
@@ -136,7 +141,7 @@ impl Parent<'_> {
         let plan = self.plan;
         let mut namespaces = Vec::new();
         for planned in &plan.steps {
-            if let Step::JoinNamespace(kind, path) = &planned.step {
+            if let (Side::Child, Step::JoinNamespace(kind, path)) = (planned.side, &planned.step) {
                 namespaces.push((*kind, open_namespace(path).doing(|| planned.to_string())?));
             }
         }

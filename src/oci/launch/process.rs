@@ -109,7 +109,6 @@ pub(super) fn execute(program: &Program, tools: &mut Tools, slots: &Slots) -> Re
     if program.home {
         set_home(program.uid, tools, slots)?;
     }
-    exec::keep_on_exec(&tools.control)?;
     Err(exec::execve_fd(tools.last.as_fd(), &tools.argv, &tools.envp))
 }
 

@@ -7,7 +7,7 @@ use crate::oci::container::{Container, RECORD_VERSION, Record};
 use crate::oci::host::Host;
 use crate::oci::launch::{self, Job, Launched, after_start};
 use crate::oci::plan::{self, Mode, Options, Plan};
-use crate::sys::{fs, socket};
+use crate::sys::{cred, fs, socket};
 use nix::fcntl::OFlag;
 use oci_spec::runtime::{Hook, Hooks, Spec};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +19,16 @@ pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
     let console = console_socket(&bundle.spec, options)?;
     let (_, launched) = bring_up(bundle, options, Mode::Create, console)?;
     Ok(Created { pid: launched.pid, pidfd: launched.pidfd })
+}
+
+/// What of a bundle is passed over, to be told to the user before it is created.
+pub fn warnings(bundle: &Bundle) -> Result<Vec<String>> {
+    let mut warnings = bundle.warnings.clone();
+    if let Some(process) = bundle.spec.process() {
+        let available = cred::permitted().doing(|| "read own capabilities")?;
+        warnings.extend(plan::missing_capabilities(process, available));
+    }
+    Ok(warnings)
 }
 
 /// Where a detached container's terminal goes.

@@ -13,7 +13,7 @@ mod run;
 mod start;
 mod state;
 
-pub use create::create;
+pub use create::{create, warnings};
 pub use delete::delete;
 pub use exec::{exec, exec_spawn};
 pub use features::features;

@@ -2,10 +2,9 @@
 
 use super::process::{self, Settings};
 use super::step::{At, Step};
-use super::{OWN, Plan};
-use crate::error::{Context, Result};
+use super::{OWN, Plan, filter};
+use crate::error::Result;
 use crate::oci::container::Record;
-use crate::oci::seccomp::compile;
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Process, Spec};
 
@@ -18,14 +17,15 @@ pub fn exec(
     preserve_fds: u32,
     available: u64,
 ) -> Result<Plan> {
+    process::refuse_unsupported(process)?;
     let mut plan = Plan {
         cgroup: record.cgroup.clone(),
         namespaces: record.namespaces.clone(),
         rootfs: record.rootfs.clone(),
         ..Plan::default()
     };
-    if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
-        plan.filter = Some(compile(profile).doing(|| "linux.seccomp")?);
+    if let Some(linux) = spec.linux() {
+        plan.filter = filter(linux)?;
     }
     let at = At::field("linux.namespaces");
     let (pid, others): (Vec<_>, Vec<_>) =

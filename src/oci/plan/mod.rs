@@ -19,6 +19,7 @@ mod process;
 
 pub use exec::exec;
 pub use explain::explain;
+pub use process::missing_capabilities;
 
 use super::bundle::Bundle;
 use super::cgroup::Cgroup;
@@ -88,8 +89,6 @@ pub struct Plan {
     pub namespaces: Vec<NsKind>,
     /// The root file system's directory, absolute.
     pub rootfs: PathBuf,
-    /// What was passed over.
-    pub warnings: Vec<String>,
     /// Mounts to make read-only at the end, while planning.
     late: Vec<(At, CString)>,
 }
@@ -142,9 +141,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let mut plan = Plan { rootfs: rootfs(&cx)?, ..Plan::default() };
     plan.namespaces = cx.namespaces.all();
     cgroup::resolve(&cx, &mut plan)?;
-    if let Some(profile) = linux.seccomp() {
-        plan.filter = Some(compile(profile).doing(|| "linux.seccomp")?);
-    }
+    plan.filter = filter(linux)?;
     start(&cx, &mut plan)?;
     mounts::plan(&cx, &mut plan)?;
     devices::plan(&cx, &mut plan)?;
@@ -155,12 +152,21 @@ pub fn plan(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     Ok(plan)
 }
 
+fn filter(linux: &Linux) -> Result<Option<Filter>> {
+    let Some(profile) = linux.seccomp() else { return Ok(None) };
+    let filter = compile(profile).doing(|| "linux.seccomp")?;
+    if filter.notify {
+        return Err(Error::user("linux.seccomp: SCMP_ACT_NOTIFY is not supported"));
+    }
+    Ok(Some(filter))
+}
+
 /// The parent's first steps and the child's, up to its namespaces.
 fn start(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     if plan.cgroup.is_some() {
         plan.parent(At::field("linux.cgroupsPath"), Step::MakeCgroup);
     }
-    namespaces::join_pid(cx, plan)?;
+    namespaces::join_before_clone(cx, plan)?;
     let at = At::field("linux.namespaces");
     plan.parent(at, Step::Clone(cx.namespaces.cloned()));
     namespaces::maps(cx, plan)?;
@@ -204,20 +210,19 @@ fn rootfs(cx: &Topic<'_>) -> Result<PathBuf> {
 
 /// What is not done is refused by name, never passed over.
 fn refuse_unsupported(cx: &Topic<'_>) -> Result<()> {
-    let process = cx.process;
-    let fields = [
-        ("process.apparmorProfile", text_wanted(process.apparmor_profile().as_deref())),
-        ("process.selinuxLabel", text_wanted(process.selinux_label().as_deref())),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+    process::refuse_unsupported(cx.process)?;
+    refuse(&[
         ("linux.mountLabel", text_wanted(cx.linux.mount_label().as_deref())),
         ("linux.intelRdt", cx.linux.intel_rdt().is_some()),
         ("linux.personality", cx.linux.personality().is_some()),
         ("linux.timeOffsets", cx.linux.time_offsets().as_ref().is_some_and(|m| !m.is_empty())),
         ("linux.netDevices", cx.linux.net_devices().as_ref().is_some_and(|m| !m.is_empty())),
         ("linux.memoryPolicy", cx.linux.memory_policy().is_some()),
-    ];
+    ])
+}
+
+/// Refuses the first field that is there.
+fn refuse(fields: &[(&str, bool)]) -> Result<()> {
     match fields.iter().find(|(_, wanted)| *wanted) {
         Some((field, _)) => Err(Error::user(format!("{field} is not supported"))),
         None => Ok(()),

@@ -45,9 +45,6 @@ pub(super) fn wanted(linux: &Linux) -> Result<Wanted> {
             return Err(Error::user(format!("{at}: duplicated {} namespace", kind.proc_name())));
         }
         let path = namespace.path().clone().filter(|path| !path.as_os_str().is_empty());
-        if kind == NsKind::User && path.is_some() {
-            return Err(Error::user(format!("{at}: joining a user namespace is not supported")));
-        }
         if path.as_ref().is_some_and(|path| !path.is_absolute()) {
             return Err(Error::user(format!("{at}.path: must be absolute")));
         }
@@ -62,7 +59,7 @@ pub(super) fn wanted(linux: &Linux) -> Result<Wanted> {
 
 /// The child's steps to be in all its namespaces.
 pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
-    if cx.namespaces.is_new(NsKind::User) {
+    if cx.namespaces.has(NsKind::User) {
         plan.child(OWN, Step::BecomeRoot);
     }
     join(cx, plan)?;
@@ -77,17 +74,24 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     uts_names(cx, plan)
 }
 
-/// A PID namespace is entered by being born in it, so the parent joins it for its children.
-pub(super) fn join_pid(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
-    if let Some((at, step)) = joined(cx, NsKind::Pid)? {
-        plan.parent(at, step);
+/// The child is born in these.
+const BORN_IN: [NsKind; 2] = [NsKind::Pid, NsKind::User];
+
+/// A PID namespace is entered by being born in it, and a user namespace has to be before others are
+/// made.
+pub(super) fn join_before_clone(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    for kind in BORN_IN {
+        if let Some((at, step)) = joined(cx, kind)? {
+            plan.parent(at, step);
+        }
     }
     Ok(())
 }
 
 /// Joins what is named by path; the mount namespace last, as it changes what paths mean.
 fn join(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
-    let others = NsKind::ALL.into_iter().filter(|k| !matches!(k, NsKind::Pid | NsKind::Mount));
+    let later = |kind: &NsKind| *kind != NsKind::Mount && !BORN_IN.contains(kind);
+    let others = NsKind::ALL.into_iter().filter(later);
     for kind in others.chain([NsKind::Mount]) {
         if let Some((at, step)) = joined(cx, kind)? {
             plan.child(at, step);
@@ -131,7 +135,8 @@ pub(super) fn maps(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         let any = [uids, gids].into_iter().any(|map| map.as_ref().is_some_and(|m| !m.is_empty()));
         let cause =
             "user namespace mappings specified, but user namespace isn't enabled in the config";
-        return if any { Err(Error::user(cause)) } else { Ok(()) };
+        let stray = any && !cx.namespaces.has(NsKind::User);
+        return if stray { Err(Error::user(cause)) } else { Ok(()) };
     }
     let uids = map(uids.as_deref(), "linux.uidMappings")?;
     let gids = map(gids.as_deref(), "linux.gidMappings")?;

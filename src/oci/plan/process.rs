@@ -1,10 +1,10 @@
 //! `process`: from the root file system to the program.
 
 use super::step::{At, Barrier, HookPoint, Limits, Program, Step, User};
-use super::{Mode, OWN, Plan, Topic, cstring, missing};
+use super::{Mode, OWN, Plan, Topic, cstring, missing, refuse, text_wanted};
 use crate::error::{Error, Result};
 use crate::sys::types::{CapSets, NsKind};
-use oci_spec::runtime::{Capabilities, PosixRlimit, PosixRlimitType, Process};
+use oci_spec::runtime::{Capabilities, Capability, PosixRlimit, PosixRlimitType, Process};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -47,6 +47,7 @@ pub(super) struct Settings<'a> {
 /// and the filter comes last, or the filter comes first and lets the changes of user pass.
 pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     let process = cx.process;
+    check_user(process)?;
     if plan.cgroup.is_some() && !plan.steps.iter().any(|p| matches!(p.step, Step::EnterCgroup)) {
         plan.child(OWN, Step::EnterCgroup);
     }
@@ -57,7 +58,7 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     if !cx.user_namespace {
         rlimits(process, |at, step| plan.child(at, step));
     }
-    let sets = capabilities(cx, plan);
+    let sets = capabilities(cx);
     plan.child(At::field("process.capabilities.bounding"), Step::Bounding(sets.bounding));
     if no_new_privileges {
         plan.child(At::field("process.noNewPrivileges"), Step::NoNewPrivileges);
@@ -83,6 +84,28 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     }
     plan.child(At::field("process.args"), Step::Execve(program));
     Ok(())
+}
+
+/// (uid_t)-1 means "leave it" to setresuid(2): whoever asked for it would stay root.
+fn check_user(process: &Process) -> Result<()> {
+    let user = process.user();
+    let groups = user.additional_gids().iter().flatten().copied();
+    let ids = [("uid", user.uid()), ("gid", user.gid())].into_iter();
+    match ids.chain(groups.map(|gid| ("additionalGids", gid))).find(|(_, id)| *id == u32::MAX) {
+        Some((field, id)) => Err(Error::user(format!("process.user.{field}: {id} is no id"))),
+        None => Ok(()),
+    }
+}
+
+/// Fields of a process that are not done.
+pub(super) fn refuse_unsupported(process: &Process) -> Result<()> {
+    refuse(&[
+        ("process.apparmorProfile", text_wanted(process.apparmor_profile().as_deref())),
+        ("process.selinuxLabel", text_wanted(process.selinux_label().as_deref())),
+        ("process.scheduler", process.scheduler().is_some()),
+        ("process.ioPriority", process.io_priority().is_some()),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+    ])
 }
 
 /// What the parent does while the child has nothing left but to start. Limits come this late so
@@ -155,32 +178,38 @@ pub(super) fn terminal(process: &Process, bind: bool, plan: &mut Plan) {
     plan.child(At::field("process.terminal"), Step::Console { size, bind, uid });
 }
 
-/// Masks of what can be had; the rest is named in a warning. Ambient capabilities are those that
+/// The bit of a capability in the kernel's masks.
+fn bit(capability: &Capability) -> Option<u64> {
+    let known: caps::Capability = format!("CAP_{capability}").parse().ok()?;
+    Some(known.bitmask())
+}
+
+/// A warning for each capability that is asked for and cannot be had: it is left out.
+pub fn missing_capabilities(process: &Process, available: u64) -> Vec<String> {
+    let Some(wanted) = process.capabilities() else { return Vec::new() };
+    let wanted = wanted.bounding().iter().chain(wanted.permitted()).flatten();
+    let missing = wanted.filter(|c| bit(c).is_none_or(|bit| bit & available == 0));
+    let warning =
+        |capability| format!("process.capabilities: CAP_{capability} cannot be had, ignored");
+    let warnings: std::collections::BTreeSet<String> = missing.map(warning).collect();
+    warnings.into_iter().collect()
+}
+
+/// Masks of what can be had. Ambient capabilities are those that
 /// are also permitted and inheritable: the kernel refuses others, and runc's own default
 /// configuration lists some.
-fn capabilities(cx: &Settings<'_>, plan: &mut Plan) -> CapSets {
+fn capabilities(cx: &Settings<'_>) -> CapSets {
     let Some(wanted) = cx.process.capabilities() else { return CapSets::default() };
-    let mut mask = |set: &Option<Capabilities>, name: &str| {
-        let mut bits = 0;
-        for capability in set.iter().flatten() {
-            let Ok(number) = format!("CAP_{capability}").parse::<caps::Capability>() else {
-                continue;
-            };
-            let bit = number.bitmask();
-            if cx.available & bit == 0 {
-                let field = format!("process.capabilities.{name}");
-                plan.warnings.push(format!("{field}: CAP_{capability} cannot be had, ignored"));
-            }
-            bits |= bit & cx.available;
-        }
-        bits
+    let mask = |set: &Option<Capabilities>| {
+        let known = set.iter().flatten().filter_map(bit);
+        known.fold(0, |bits, bit| bits | bit) & cx.available
     };
     let mut sets = CapSets {
-        bounding: mask(wanted.bounding(), "bounding"),
-        effective: mask(wanted.effective(), "effective"),
-        permitted: mask(wanted.permitted(), "permitted"),
-        inheritable: mask(wanted.inheritable(), "inheritable"),
-        ambient: mask(wanted.ambient(), "ambient"),
+        bounding: mask(wanted.bounding()),
+        effective: mask(wanted.effective()),
+        permitted: mask(wanted.permitted()),
+        inheritable: mask(wanted.inheritable()),
+        ambient: mask(wanted.ambient()),
     };
     sets.effective &= sets.permitted;
     sets.ambient &= sets.permitted & sets.inheritable;

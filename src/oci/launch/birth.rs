@@ -1,0 +1,103 @@
+//! The one clone3. Everything the child needs is made before it.
+//!
+//! To be born in an existing user namespace takes two: namespaces belong to the user namespace of
+//! who makes them, and this process could not come back from there. A helper joins it, clones the
+//! child as its sibling (`CLONE_PARENT`), hands over the pidfd and ends.
+
+use super::child::{self, Tools};
+use super::{CHILD_DEADLINE, Launched, Parent, barrier};
+use crate::error::{Context, Error, Result};
+use crate::oci::plan::step::Planned;
+use crate::sys::clone::{self, Forked};
+use crate::sys::types::NsKind;
+use crate::sys::{cred, fs, ns, socket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+const CLONE_PARENT: u64 = 0x8000;
+
+impl Parent<'_> {
+    pub(super) fn clone(&mut self, planned: &Planned, flags: u64) -> Result<()> {
+        let (control, childs) = barrier::pair().doing(|| "make a socket pair")?;
+        socket::set_receive_timeout(&control, CHILD_DEADLINE).doing(|| "set a deadline")?;
+        let tools = self.tools(childs)?;
+        let cgroup = self.plan.cgroup.as_ref();
+        let cgroup = cgroup.map(|cgroup| cgroup.clone_into()).transpose()?.flatten();
+        let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+        // Nobody in the container gets at this process or its copy; see selfexe.
+        cred::set_dumpable(false).doing(|| "become undumpable")?;
+        let born = match self.user_namespace.take() {
+            None => self.directly(flags, cgroup, tools, control),
+            Some(namespace) => self.through_helper(flags, cgroup, tools, control, &namespace),
+        };
+        cred::set_dumpable(true).doing(|| "become dumpable")?;
+        if let Some(own) = self.own_pid_namespace.take() {
+            ns::setns(own, 0).doing(|| "return to the PID namespace")?;
+        }
+        self.launched = Some(born.doing(|| planned.to_string())?);
+        Ok(())
+    }
+
+    fn directly(
+        &self,
+        flags: u64,
+        cgroup: Option<BorrowedFd<'_>>,
+        mut tools: Tools,
+        control: OwnedFd,
+    ) -> Result<Launched> {
+        match clone::clone3(flags, cgroup)? {
+            Forked::Parent { pid, pidfd } => Ok(Launched { pid, pidfd, control }),
+            Forked::Child => {
+                // Else the child would hold its own line open when the parent is killed.
+                drop(control);
+                child::run(&self.plan.steps, &mut tools)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as `directly`, and where to")]
+    fn through_helper(
+        &self,
+        flags: u64,
+        cgroup: Option<BorrowedFd<'_>>,
+        mut tools: Tools,
+        control: OwnedFd,
+        namespace: &OwnedFd,
+    ) -> Result<Launched> {
+        let helper = match clone::clone3(0, None)? {
+            Forked::Parent { pidfd, .. } => pidfd,
+            Forked::Child => {
+                drop(control);
+                let joined = ns::setns(namespace, NsKind::User.flag());
+                match joined.and_then(|()| clone::clone3(flags | CLONE_PARENT, cgroup)) {
+                    Ok(Forked::Child) => child::run(&self.plan.steps, &mut tools),
+                    Ok(Forked::Parent { pidfd, .. }) => {
+                        // Unsent, the parent sees the helper's end instead.
+                        socket::send_fd(&tools.control, b"born", pidfd).unwrap_or_default();
+                        clone::exit(0)
+                    }
+                    Err(errno) => clone::exit(errno as i32),
+                }
+            }
+        };
+        // This end closes, so that an end of the child's is seen.
+        drop(tools);
+        match clone::wait(&helper).doing(|| "wait for the helper")? {
+            0 => {}
+            status => return Err(nix::errno::Errno::from_raw(status).into()),
+        }
+        let pidfd = socket::receive_fd(&control).doing(|| "receive the process")?;
+        let pidfd = pidfd.ok_or_else(|| Error::system("the helper has sent no process"))?;
+        Ok(Launched { pid: pid_of(&pidfd)?, pidfd, control })
+    }
+}
+
+/// The pid as this process sees it; the helper may have been in another PID namespace.
+fn pid_of(pidfd: &OwnedFd) -> Result<i32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = fs::read_kernel_file(Path::new(&path)).doing(|| format!("read {path}"))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    pid.and_then(|pid| pid.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::system("the process is gone already"))
+}
