@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long the workers of a killed monitor may take to be killed too.
+const WORKERS_END: Duration = Duration::from_secs(1);
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// `settings.json`: what the instance was told when the pod was made. Its monitor goes by that,
@@ -242,11 +244,8 @@ fn monitor_pidfd(paths: &Paths, uid: &str) -> Result<Option<OwnedFd>> {
             return Ok(None);
         }
         // It writes its pid first thing; until then it can only be seen to hold the lock.
-        let mut text = [0; 16];
-        let read = lock.read_at(&mut text, 0).doing(|| format!("read {}", path.display()))?;
-        let pid = std::str::from_utf8(text.get(..read).unwrap_or_default()).unwrap_or_default();
-        let pid = pid.trim().parse().ok();
-        let pidfd = pid.and_then(|pid: i32| pidfd_open(pid).ok());
+        let pid = holder(&lock).doing(|| format!("read {}", path.display()))?;
+        let pidfd = pid.and_then(|pid| pidfd_open(pid).ok());
         if pidfd.is_some() || lock_is_gone(&lock)? {
             return Ok(pidfd);
         }
@@ -274,9 +273,8 @@ pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
     let path = lock_path(paths, uid);
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
     let lock = open(&path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
-    match try_lock_file(&lock) {
-        Err(Errno::EWOULDBLOCK) => return Ok(None),
-        locked => locked.doing(|| format!("lock {}", path.display()))?,
+    if !take(&lock).doing(|| format!("lock {}", path.display()))? {
+        return Ok(None);
     }
     // Until the new monitor has written its own, the file must not name an old one.
     lock.set_len(0).doing(|| format!("empty {}", path.display()))?;
@@ -288,6 +286,35 @@ pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
     }
     let started = spawn(paths, namespace, name, lock);
     started.map(Some).doing(|| format!("start the monitor of pod {name}"))
+}
+
+/// Takes a monitor's lock; false if there is a monitor. One that was killed leaves the lock to its
+/// workers, which are being killed with it: that is waited for.
+fn take(lock: &File) -> Result<bool> {
+    let deadline = Instant::now() + WORKERS_END;
+    loop {
+        match try_lock_file(lock) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EWOULDBLOCK) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let Some(holder) = holder(lock)? else { return Ok(false) };
+        let ended = pidfd_open(holder).map_or(Ok(true), |holder| {
+            poll_in(&[holder.as_fd()], Some(Duration::ZERO)).map(|it| it == [true])
+        })?;
+        if !ended || Instant::now() > deadline {
+            return Ok(false);
+        }
+        poll_in(&[], Some(Duration::from_millis(1)))?;
+    }
+}
+
+/// The pid that a monitor has written into its lock; none while it starts.
+fn holder(lock: &File) -> Result<Option<i32>> {
+    let mut text = [0; 16];
+    let read = lock.read_at(&mut text, 0)?;
+    let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).unwrap_or_default();
+    Ok(text.trim().parse().ok())
 }
 
 /// The monitor is a fresh process, so that it holds nothing of this one. The lock goes with it as

@@ -144,7 +144,9 @@ impl Monitor {
 
     /// Takes the pod up where its record has it.
     fn begin(&mut self) -> Result<()> {
+        // What was wanted when this process began may have been replaced before it was watched.
         self.watch_wanted()?;
+        let changed = self.read_wanted();
         for container in self.place.containers() {
             let fifos = self.place.fifos(&container.name);
             logs::make_fifos(&fifos)?;
@@ -159,6 +161,7 @@ impl Monitor {
         self.adopted = adopted;
         let exits = self.exits(&gone);
         self.decide(&[vec![Event::Started], exits].concat());
+        self.decide(changed.as_slice());
         self.carry_out();
         Ok(())
     }

@@ -23,12 +23,12 @@ pub fn prepare(volume: &Volume, dir: &Path, fs_group: Option<i64>, memory: u64) 
     }
     let source = volume.empty_dir.clone().unwrap_or_default();
     let path = dir.join(EMPTY_DIR).join(&volume.name);
-    if path.symlink_metadata().is_ok() {
-        return Ok(path);
-    }
     make_private_dir(&dir.join(EMPTY_DIR))?;
-    let size = tmpfs_size(&source, memory);
-    make_empty_dir(&path, fs_group, size).doing(|| format!("make {}", path.display()))?;
+    let made = match tmpfs_size(&source, memory) {
+        Some(size) => mount_tmpfs(&path, fs_group, size),
+        None => make_empty_dir(&path, fs_group),
+    };
+    made.doing(|| format!("make {}", path.display()))?;
     Ok(path)
 }
 
@@ -58,34 +58,48 @@ fn tmpfs_size(source: &EmptyDirVolumeSource, memory: u64) -> Option<u64> {
 }
 
 /// Made under another name first: once it has its own, nothing is missing.
-fn make_empty_dir(path: &Path, fs_group: Option<i64>, tmpfs: Option<u64>) -> Result<()> {
+fn make_empty_dir(path: &Path, fs_group: Option<i64>) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
     let mut making = path.to_owned();
     making.set_extension("making~");
-    unmount(&making)?;
     remove_tree(&making)?;
     DirBuilder::new().mode(0o700).create(&making)?;
-    if let Some(size) = tmpfs {
-        let options = format!("mode=0777,size={size}");
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("tmpfs"), &making, Some("tmpfs"), flags, Some(options.as_str()))?;
-    }
-    let mut mode = 0o777;
-    if let Some(group) = fs_group {
-        let group = u32::try_from(group).map_err(|_| Error::user("fsGroup is out of range"))?;
-        std::os::unix::fs::lchown(&making, None, Some(group))?;
-        // Files made in it belong to the group too.
-        mode |= 0o2000;
-    }
+    let (group, mode) = group_and_mode(fs_group)?;
+    std::os::unix::fs::lchown(&making, None, group)?;
     // Not at the making: the umask would count.
     std::fs::set_permissions(&making, Permissions::from_mode(mode))?;
     Ok(std::fs::rename(&making, path)?)
 }
 
+/// Mounted is made: the one call sets everything.
+fn mount_tmpfs(path: &Path, fs_group: Option<i64>, size: u64) -> Result<()> {
+    make_private_dir(path)?;
+    if is_mounted(path) {
+        return Ok(());
+    }
+    let (group, mode) = group_and_mode(fs_group)?;
+    let options = format!("mode={mode:o},gid={},size={size}", group.unwrap_or(0));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))?)
+}
+
+/// A volume is everybody's; with `fsGroup` what is made in it belongs to the group too.
+fn group_and_mode(fs_group: Option<i64>) -> Result<(Option<u32>, u32)> {
+    let Some(group) = fs_group else { return Ok((None, 0o777)) };
+    let group = u32::try_from(group).map_err(|_| Error::user("fsGroup is out of range"))?;
+    Ok((Some(group), 0o2777))
+}
+
+fn is_mounted(path: &Path) -> bool {
+    let device = |path: &Path| path.symlink_metadata().map(|is| is.dev()).ok();
+    device(path).is_some() && path.parent().and_then(device) != device(path)
+}
+
 /// Unmounts whatever is mounted at `path` itself, if anything is.
 fn unmount(path: &Path) -> std::result::Result<(), Errno> {
-    let device = |path: &Path| path.symlink_metadata().map(|is| is.dev()).ok();
-    let mounted = path.parent().and_then(device) != device(path);
-    if !mounted || device(path).is_none() {
+    if !is_mounted(path) {
         return Ok(());
     }
     umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)

@@ -144,7 +144,10 @@ impl Instance {
     #[track_caller]
     pub fn wait_for(&self, pod: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         wait_until(&self.pod_dir(pod), || self.status(pod).filter(|status| wanted(status)))
-            .unwrap_or_else(|| panic!("never came: {:#?}", self.status(pod)))
+            .unwrap_or_else(|| {
+                let events = fs::read_to_string(self.pod_dir(pod).join("events.json"));
+                panic!("never came: {:#?}; {events:?}", self.status(pod))
+            })
     }
 
     /// Waits until every container of the pod runs.
@@ -314,8 +317,8 @@ impl Drop for Instance {
         for pod in pods.into_iter().flatten().flatten() {
             let name = pod.file_name();
             let args = ["delete", "pod", name.to_str().unwrap(), "--force", "--grace-period=0"];
-            let done = self.podctl(&args);
-            assert!(std::thread::panicking() || done.status == 0, "{done:?}");
+            let done = self.start(&args).child.wait().unwrap();
+            assert!(std::thread::panicking() || done.success(), "{done:?}");
         }
         if !std::thread::panicking() {
             self.assert_nothing_left();
