@@ -74,9 +74,9 @@ pub fn send(socket: impl AsFd, message: &[u8]) -> Result<()> {
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
     loop {
         match rustix::net::recv(&socket, &mut *buffer, RecvFlags::empty()).map_err(errno) {
-            Err(Errno::EINTR) => {}
-            // A reset is what an end that closed with unread data leaves.
-            Err(Errno::ECONNRESET) => return Ok(0),
+            // An end that is closed with unread data leaves a reset, told once and before what that
+            // end has sent.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             received => return received.map(|(length, _)| length),
         }
     }

@@ -55,4 +55,15 @@ mod tests {
         assert_eq!(receive(&parent), Ok(None));
         assert_eq!(send(&parent, report), Err(Errno::EPIPE));
     }
+
+    #[test]
+    fn a_last_report_is_not_lost_with_what_was_not_read() {
+        let (parent, child) = pair().unwrap();
+        send(&parent, Report { step: 1, errno: 0 }).unwrap();
+        let report = Report { step: 7, errno: Errno::EPERM as i32 };
+        send(&child, report).unwrap();
+        drop(child);
+        assert_eq!(receive(&parent), Ok(Some(report)));
+        assert_eq!(receive(&parent), Ok(None));
+    }
 }

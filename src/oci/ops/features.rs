@@ -19,14 +19,13 @@ const MOUNT_OPTIONS: &str = "\
     rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow \
     sync unbindable";
 
-const SECCOMP_ACTIONS: [&str; 9] = [
+const SECCOMP_ACTIONS: [&str; 8] = [
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
     "SCMP_ACT_KILL",
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_LOG",
-    "SCMP_ACT_NOTIFY",
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 ];
@@ -40,6 +39,9 @@ const SECCOMP_OPERATORS: [&str; 7] = [
     "SCMP_CMP_MASKED_EQ",
     "SCMP_CMP_NE",
 ];
+
+const SECCOMP_FLAGS: [&str; 3] =
+    ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
 
 /// Keys that a caller must not pass on from whoever it does not trust.
 const UNSAFE_ANNOTATIONS: [&str; 3] = ["bundle", "org.systemd.property.", "org.criu.config"];
@@ -72,6 +74,8 @@ fn linux() -> Value {
             "actions": SECCOMP_ACTIONS,
             "operators": SECCOMP_OPERATORS,
             "archs": ["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
+            "knownFlags": SECCOMP_FLAGS,
+            "supportedFlags": SECCOMP_FLAGS,
         },
         "apparmor": { "enabled": false },
         "selinux": { "enabled": false },
