@@ -3,8 +3,8 @@
 //!
 //! The program decides as one of libseccomp would, as runc uses it; `tests/seccomp.rs` runs both
 //! over every call number of every ABI. It is a binary tree over the call numbers of x86_64, i386
-//! and x32, 8 comparisons deep where libseccomp's is a list, and compiles a usual profile for three ABIs in 0.04
-//! ms (0.09 ms cold) where libseccomp takes 17.
+//! and x32, 8 comparisons deep where libseccomp's is a list, and compiles a usual profile for three ABIs in 0.06
+//! ms (0.1 ms cold) where libseccomp takes 17.
 //!
 //! - Names that no ABI knows are skipped: profiles list calls of kernels to come.
 //! - Calls above the newest one that the profile names get `ENOSYS` rather than the default action,
