@@ -14,6 +14,8 @@ mod crash;
 mod delete;
 #[path = "podctl/logs.rs"]
 mod logs;
+#[path = "podctl/nginx.rs"]
+mod nginx;
 #[path = "podctl/restart.rs"]
 mod restart;
 #[path = "podctl/security.rs"]

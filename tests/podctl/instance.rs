@@ -84,12 +84,18 @@ impl Instance {
         self.root().join("lib/pods/default").join(pod)
     }
 
+    /// `podctl ARGS`, to be started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podctl"));
+        command.arg("--root").arg(self.root()).args(args).stdin(Stdio::null());
+        command
+    }
+
     /// Starts `podctl ARGS`, its output in files.
     pub fn start(&self, args: &[&str]) -> Running {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (self.path(&format!("out.{run}")), self.path(&format!("err.{run}")));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podctl"));
-        command.arg("--root").arg(self.root()).args(args).stdin(Stdio::null());
+        let mut command = self.command(args);
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         Running { child: command.spawn().unwrap(), out, err }
     }
@@ -143,11 +149,22 @@ impl Instance {
     /// Waits until the pod's status is as `wanted`; returns it.
     #[track_caller]
     pub fn wait_for(&self, pod: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        wait_until(&self.pod_dir(pod), || self.status(pod).filter(|status| wanted(status)))
-            .unwrap_or_else(|| {
-                let events = fs::read_to_string(self.pod_dir(pod).join("events.json"));
-                panic!("never came: {:#?}; {events:?}", self.status(pod))
-            })
+        self.wait_longer(PATIENCE, pod, wanted)
+    }
+
+    /// As [`Self::wait_for`], with another patience.
+    #[track_caller]
+    pub fn wait_longer(
+        &self,
+        patience: Duration,
+        pod: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let ready = || self.status(pod).filter(|status| wanted(status));
+        wait_longer(patience, &self.pod_dir(pod), ready).unwrap_or_else(|| {
+            let events = fs::read_to_string(self.pod_dir(pod).join("events.json"));
+            panic!("never came: {:#?}; {events:?}", self.status(pod))
+        })
     }
 
     /// Waits until every container of the pod runs.
@@ -271,9 +288,13 @@ impl Running {
 
 /// Waits, told by inotify, until `ready` finds what it wants in a file of `dir`.
 pub fn wait_until<T>(dir: &Path, ready: impl Fn() -> Option<T>) -> Option<T> {
+    wait_longer(PATIENCE, dir, ready)
+}
+
+fn wait_longer<T>(patience: Duration, dir: &Path, ready: impl Fn() -> Option<T>) -> Option<T> {
     use nix::sys::inotify::AddWatchFlags;
     let watcher = poll::Watcher::new().unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     watcher.add(dir, AddWatchFlags::IN_ALL_EVENTS).unwrap();
     loop {
         if let Some(found) = ready() {
