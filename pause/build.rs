@@ -2,22 +2,22 @@
 //! (`include_bytes!(concat!(env!("OUT_DIR"), "/pause"))`). A build script, because stable cargo
 //! cannot embed one member's binary in another.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
 /// The contract of docs/limits.md.
 const MAX_SIZE: u64 = 1024;
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=pause");
-    build("pause", "pause/main.rs");
-    build("last", "pause/last.rs");
+    build("pause", "pause/main.rs")?;
+    build("last", "pause/last.rs")
 }
 
-fn build(name: &str, source: &str) {
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join(name);
-    let rustc = std::env::var_os("RUSTC").expect("cargo sets RUSTC");
-    let target = std::env::var("TARGET").expect("cargo sets TARGET");
+fn build(name: &str, source: &str) -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(std::env::var("OUT_DIR")?).join(name);
+    let (rustc, target) = (std::env::var("RUSTC")?, std::env::var("TARGET")?);
     let status = Command::new(rustc)
         .args(["--edition=2024", "--crate-type=bin", "--crate-name", name, source])
         .args(["--target", &target, "-o"])
@@ -27,9 +27,13 @@ fn build(name: &str, source: &str) {
         .args(["-nostdlib", "-nostartfiles", "-static", "-no-pie"].map(|arg| format!("-Clink-arg={arg}")))
         // The text shares its page tables with the stack: 4 kB less per pod.
         .arg("-Clink-arg=-Wl,-n,-z,norelro,-z,noseparate-code,--build-id=none,--no-eh-frame-hdr,-Ttext-segment=0x7fc000000000")
-        .status()
-        .expect("rustc starts");
-    assert!(status.success(), "building {name} failed");
-    let size = std::fs::metadata(&out).expect("it was built").len();
-    assert!(size <= MAX_SIZE, "{name} has {size} bytes, more than {MAX_SIZE}");
+        .status()?;
+    if !status.success() {
+        return Err(format!("building {name} failed").into());
+    }
+    let size = std::fs::metadata(&out)?.len();
+    if size > MAX_SIZE {
+        return Err(format!("{name} has {size} bytes, more than {MAX_SIZE}").into());
+    }
+    Ok(())
 }

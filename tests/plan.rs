@@ -2,6 +2,7 @@
 //!
 //! `golden/plan/<case>/config.json` and `host.json` go in, `plan.txt` must come out;
 //! `UPDATE_GOLDEN=1` rewrites it, to be reviewed as a diff.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use runp::oci::bundle::Bundle;
 use runp::oci::cgroup::{Hierarchy, Layout, Mode as CgroupMode};

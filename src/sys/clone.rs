@@ -37,9 +37,10 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
     match Errno::result(pid)? {
         0 => Ok(Forked::Child),
-        // SAFETY: CLONE_PIDFD has stored a descriptor that nobody else owns.
         pid => {
-            Ok(Forked::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+            // SAFETY: CLONE_PIDFD has stored a descriptor that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Forked::Parent { pid: pid as i32, pidfd })
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn make_missing_in_root(root: impl AsFd, path: &CStr, leaf: Leaf) -> Result<
     let mut links = 0;
     let mut name = Text::new();
     while walk.rest.take_name(&mut name)? {
-        let made = walk.rest.is_end().then_some(leaf).unwrap_or(Leaf::Directory);
+        let made = if walk.rest.is_end() { leaf } else { Leaf::Directory };
         let Some(found) = walk.step(&name, made)? else { continue };
         match SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFLNK if links < MAX_LINKS => {
@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn dangling_links_are_followed_inside() {
-        let cases: [(&[(&str, &str)], &CStr, Leaf, &str); 5] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a CStr, Leaf, &'a str);
+        let cases: [Case<'_>; 5] = [
             (&[("etc/resolv.conf", "../run/r")], c"etc/resolv.conf", Leaf::File, "run/r"),
             (&[("etc/resolv.conf", "/run/a/b")], c"etc/resolv.conf", Leaf::File, "run/a/b"),
             (&[("a", "b"), ("b", "../../../c")], c"a/d/e", Leaf::Directory, "c/d/e"),

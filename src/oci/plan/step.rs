@@ -366,56 +366,6 @@ pub enum Step {
     Execve(Program),
 }
 
-impl Step {
-    /// Its name in traces and fault points.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::MakeCgroup => "make-cgroup",
-            Self::Clone(_) => "clone",
-            Self::IdMaps { .. } => "id-maps",
-            Self::Record => "record",
-            Self::Limit(Limits::Memory) => "limit-memory",
-            Self::Limit(Limits::Others) => "limit",
-            Self::EnterCgroup => "enter-cgroup",
-            Self::Hooks(_) => "hooks",
-            Self::OomScore(_) => "oom-score",
-            Self::Rlimit { .. } => "rlimit",
-            Self::Send(_) => "send",
-            Self::Await(_) => "await",
-            Self::JoinNamespace(..) => "join-namespace",
-            Self::JoinContainer(_) => "join-container",
-            Self::UnshareCgroup => "unshare-cgroup",
-            Self::BecomeRoot => "become-root",
-            Self::Session => "session",
-            Self::Keyring(_) => "keyring",
-            Self::Loopback => "loopback",
-            Self::UtsName(UtsField::Hostname, _) => "hostname",
-            Self::UtsName(UtsField::Domainname, _) => "domainname",
-            Self::Propagate { .. } => "propagate",
-            Self::BindRoot(_) => "bind-root",
-            Self::Mount(_) => "mount",
-            Self::ReadOnly(_) => "read-only",
-            Self::Device(_) => "device",
-            Self::Symlink { .. } => "symlink",
-            Self::Console { .. } => "console",
-            Self::Sysctl { .. } => "sysctl",
-            Self::Mask(_) => "mask",
-            Self::ReadonlyPath(_) => "readonly-path",
-            Self::PivotRoot { .. } => "pivot-root",
-            Self::Chdir(_) => "chdir",
-            Self::Bounding(_) => "bounding",
-            Self::User(_) => "user",
-            Self::Capabilities(_) => "capabilities",
-            Self::NoNewPrivileges => "no-new-privileges",
-            Self::Seccomp => "seccomp",
-            Self::FindProgram(_) => "find-program",
-            Self::CloseFds(_) => "close-fds",
-            Self::AwaitStart => "await-start",
-            Self::Execve(_) => "execve",
-        }
-    }
-}
-
 /// A C string as text.
 pub fn text(string: &CStr) -> std::borrow::Cow<'_, str> {
     string.to_string_lossy()
