@@ -21,7 +21,7 @@ use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
 use crate::sys::clone::pidfd_send_signal;
 use crate::sys::poll::{Watcher, poll_in, signalfd};
-use crate::sys::{Errno, fork, fs};
+use crate::sys::{Errno, fork, fs, lean};
 use k8s_openapi::jiff::Timestamp;
 use nix::fcntl::OFlag;
 use nix::sys::inotify::AddWatchFlags;
@@ -37,6 +37,9 @@ use std::time::Duration;
 
 /// After a failure to write the record: when to try again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Nothing has happened for so long: the pod is idle.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// A pod's monitor.
 struct Monitor {
@@ -209,7 +212,13 @@ impl Monitor {
         fds.extend(self.captures.iter().flat_map(|(_, capture)| capture.fds()));
         fds.extend(self.workers.iter().map(|worker| worker.pipe.as_fd()));
         fds.extend(self.adopted.iter().map(|adopted| adopted.pidfd.as_fd()));
-        let ready = poll_in(&fds, timeout).doing(|| "wait for the pod")?;
+        let busy = !self.workers.is_empty() || timeout.is_some_and(|timeout| timeout <= SETTLE);
+        let first = if busy { timeout } else { Some(SETTLE) };
+        let mut ready = poll_in(&fds, first).doing(|| "wait for the pod")?;
+        if !busy && !ready.contains(&true) {
+            let left = timeout.map(|timeout| timeout - SETTLE);
+            ready = lean::poll_in(&fds, left).doing(|| "wait for the pod")?;
+        }
         Ok(Woken { wanted: ready.first() == Some(&true) })
     }
 

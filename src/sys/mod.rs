@@ -13,6 +13,7 @@ pub mod exec;
 pub mod fork;
 pub mod fs;
 pub mod inode;
+pub mod lean;
 pub mod limits;
 pub mod make;
 pub mod mount;

@@ -33,7 +33,7 @@ pub fn poll_hang_up(fd: BorrowedFd<'_>, timeout: Duration) -> Result<()> {
 }
 
 /// Rounded up, so that a deadline has passed when the wait returns.
-fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
+pub(super) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     let Some(timeout) = timeout else { return PollTimeout::NONE };
     let millis = timeout.as_nanos().div_ceil(1_000_000);
     i32::try_from(millis)
