@@ -71,7 +71,12 @@ impl Parent<'_> {
             container.record.cgroup = None;
             container.save()?;
         }
-        made
+        made?;
+        // Before anybody is in it: cgroup v1 denies all for a moment before it allows again, and
+        // mknod(2) in that moment would fail.
+        let resources = self.plan.resources.as_ref();
+        let rules = resources.and_then(|resources| resources.devices().as_deref());
+        self.cgroup()?.set_devices(rules.unwrap_or_default())
     }
 
     fn id_maps(&self, uids: &str, gids: &str) -> Result<()> {
@@ -98,12 +103,8 @@ impl Parent<'_> {
         let resources = self.plan.resources.as_ref();
         match (which, resources) {
             (Limits::Memory, Some(resources)) => cgroup.set_memory(resources),
-            (Limits::Others, Some(resources)) => {
-                cgroup.set_devices(resources.devices().as_deref().unwrap_or_default())?;
-                cgroup.set_early(resources)
-            }
-            (Limits::Others, None) => cgroup.set_devices(&[]),
-            (Limits::Memory, None) => Ok(()),
+            (Limits::Others, Some(resources)) => cgroup.set_early(resources),
+            (_, None) => Ok(()),
         }
     }
 

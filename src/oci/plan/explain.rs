@@ -131,14 +131,14 @@ impl Display for At {
 impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MakeCgroup => f.write_str("make the cgroup"),
+            Self::MakeCgroup => f.write_str("make the cgroup with its device rules"),
             Self::Clone(new) => write!(f, "clone into new namespaces [{}]", kinds(new)),
             Self::IdMaps { uids, gids } => {
                 write!(f, "write id maps uid [{}] gid [{}]", one_line(uids), one_line(gids))
             }
             Self::Record => f.write_str("record the process in state.json"),
             Self::Limit(Limits::Memory) => f.write_str("limit memory"),
-            Self::Limit(Limits::Others) => f.write_str("limit cpus, pids, devices"),
+            Self::Limit(Limits::Others) => f.write_str("limit cpus and pids"),
             Self::EnterCgroup => f.write_str("enter the cgroup"),
             Self::Hooks(point) => write!(f, "run {} hooks", point.name()),
             Self::OomScore(score) => write!(f, "set oom_score_adj to {score}"),
