@@ -3,6 +3,7 @@
 //! `golden/cli/<case>.cmd` is run by sh in an empty directory with the built programs in PATH;
 //! `<case>.out` holds what it must print. `UPDATE_GOLDEN=1` rewrites the outputs, to be reviewed as
 //! a diff.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

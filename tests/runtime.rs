@@ -1,5 +1,6 @@
 //! Real containers, as root. Each case has a bundle, a state root and a cgroup of its own, and at
 //! its end asserts that no process, mount, cgroup or file is left.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

@@ -65,6 +65,7 @@ fn set(config: &mut Value, pointer: &str, value: Value) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_wrong_value_is_named() {
     let table: &[(&str, Value, &str)] = &[
         ("/ociVersion", json!("0.9"), "ociVersion"),
