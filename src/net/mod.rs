@@ -96,6 +96,15 @@ impl Bridge {
         })
     }
 
+    /// The part of [`Bridge::attach`] that needs no namespace yet: the bridge with its rules, and
+    /// the pod's lease, by which [`Bridge::detach`] undoes it.
+    pub fn prepare(&self, uid: &str, ports: &[PortMapping]) -> Result<()> {
+        check_uid(uid)?;
+        let mut host = Socket::open().doing(|| "open a netlink socket")?;
+        let leases = Leases::lock(&self.dir)?;
+        self.lease(uid, ports, &leases, &mut host).map(drop)
+    }
+
     /// Undoes [`Bridge::attach`], also half of one; the last pod's detach removes bridge and rules.
     pub fn detach(&self, uid: &str) -> Result<()> {
         check_uid(uid)?;
@@ -133,11 +142,7 @@ impl Bridge {
     ) -> Result<Attachment> {
         let mut host = Socket::open().doing(|| "open a netlink socket")?;
         let leases = Leases::lock(&self.dir)?;
-        let (network, bridge) = self.ensure(&leases, &mut host)?;
-        let lease = match leases.find(uid)? {
-            Some(lease) => lease,
-            None => leases.take(uid, network.cidr, ports)?,
-        };
+        let (network, bridge, lease) = self.lease(uid, ports, &leases, &mut host)?;
         // From here on the lease keeps the bridge, and pods are connected side by side.
         drop(leases);
         let host_link = self.host_link(uid);
@@ -149,6 +154,22 @@ impl Bridge {
             format!("the pod reaches this machine and its pods only, no masquerading: {why}")
         });
         Ok(Attachment { ip, prefix: cidr.prefix, gateway: cidr.gateway(), warning })
+    }
+
+    /// The network, the bridge's index and the pod's lease on it, made if they are not there.
+    fn lease(
+        &self,
+        uid: &str,
+        ports: &[PortMapping],
+        leases: &Leases,
+        host: &mut Socket,
+    ) -> Result<(Network, u32, Lease)> {
+        let (network, bridge) = self.ensure(leases, host)?;
+        let lease = match leases.find(uid)? {
+            Some(lease) => lease,
+            None => leases.take(uid, network.cidr, ports)?,
+        };
+        Ok((network, bridge, lease))
     }
 
     /// The network and the bridge's index, made if this is the first pod or a reboot, or a kill,

@@ -19,7 +19,7 @@ use super::worker::{self, Worker, lane};
 use super::{Config, apply, machine};
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
-use crate::sys::clone::pidfd_send_signal;
+use crate::sys::clone::{SIGKILL, pidfd_send_signal};
 use crate::sys::poll::{Watcher, poll_in, signalfd};
 use crate::sys::{Errno, fork, fs, lean};
 use k8s_openapi::jiff::Timestamp;
@@ -267,6 +267,12 @@ impl Monitor {
             Action::Signal { container, attempt, signal } => {
                 self.signal(&container, attempt, signal);
             }
+            // The end of the whole pod takes it along.
+            Action::CleanContainer { .. } if self.state.deletion.is_some() => {}
+            // The end of its init process is that of all in its PID namespace.
+            Action::KillContainer { container, attempt } if self.is_alone(&container) => {
+                self.signal(&container, attempt, SIGKILL);
+            }
             Action::Exit => self.done = true,
             Action::Remove => {
                 self.done = true;
@@ -351,6 +357,15 @@ impl Monitor {
             }
         }
         exits
+    }
+
+    /// Whether a container runs, in a PID namespace of its own.
+    fn is_alone(&self, container: &str) -> bool {
+        let spec = self.place.pod.spec.as_ref();
+        let shared = spec.is_some_and(|spec| {
+            spec.share_process_namespace == Some(true) || spec.host_pid == Some(true)
+        });
+        !shared && self.state.container(container).is_some_and(|container| container.pid > 0)
     }
 
     /// Signals a container's init process. It is our child or adopted by pidfd, so that its pid

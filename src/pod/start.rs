@@ -1,4 +1,4 @@
-//! Starting containers, one at a time, and what follows from their end: the restart policy and
+//! Starting containers, and what follows from their end: the restart policy and
 //! the back-offs.
 
 use super::action::{Action, EventKind};
@@ -22,17 +22,21 @@ const RETRY: i64 = 10;
 /// notices it that late, and `RunContainerError` would not be seen otherwise.
 const NOTICE_START_ERROR: i64 = 1;
 
-/// Starts the first container, in the order of the spec, that is to run and may; none while
-/// another one is on its way, its postStart hook included.
+/// Starts the containers that are to run and may, in the order of the spec. One with a postStart
+/// hook holds up those after it until the hook has ended; the others need not wait for each other.
 pub fn start_next(turn: &mut Turn<'_>, containers: &mut [ContainerState]) {
     for container in containers.iter_mut() {
         remind(turn, container);
     }
-    if containers.iter().any(is_on_its_way) {
-        return;
-    }
-    for container in containers.iter_mut().filter(|container| can_start(container)) {
-        if container.not_before.is_some_and(|time| time > turn.now) || is_held(turn, container) {
+    for container in containers.iter_mut() {
+        if is_on_its_way(container) {
+            if turn.spec(&container.name).is_some_and(has_post_start) {
+                return;
+            }
+            continue;
+        }
+        let later = container.not_before.is_some_and(|time| time > turn.now);
+        if !can_start(container) || later || is_held(turn, container) {
             continue;
         }
         let attempt = container.next_attempt();
@@ -40,9 +44,11 @@ pub fn start_next(turn: &mut Turn<'_>, containers: &mut [ContainerState]) {
         container.remind = None;
         let spec = turn.spec(&container.name);
         container.image.wanted = spec.and_then(|spec| spec.image.clone()).unwrap_or_default();
-        let container = container.name.clone();
-        turn.actions.push(Action::StartContainer { container, attempt });
-        return;
+        let name = container.name.clone();
+        turn.actions.push(Action::StartContainer { container: name, attempt });
+        if turn.spec(&container.name).is_some_and(has_post_start) {
+            return;
+        }
     }
 }
 

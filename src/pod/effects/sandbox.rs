@@ -36,15 +36,38 @@ pub fn create(
     if place.bundle(&id).exists() {
         stop(place, attempt).map_err(|error| (SandboxFault::Sandbox, error))?;
     }
-    prepare_volumes(place)?;
-    let created =
-        prepare_cgroup(place).map_err(|error| (SandboxFault::Pod, error)).and_then(|()| {
-            start_pause(place, &id, reply).map_err(|error| (SandboxFault::Sandbox, error))
-        });
-    created.map_err(|(fault, error)| match stop(place, attempt) {
+    // Beside everything else: the rules of the bridge are another program's work.
+    let network = NetworkAside::start(place).map_err(|error| (SandboxFault::Sandbox, error))?;
+    let prepared = prepare_volumes(place)
+        .and_then(|()| prepare_cgroup(place).map_err(|error| (SandboxFault::Pod, error)));
+    let in_sandbox = |error| (SandboxFault::Sandbox, error);
+    let made = prepared.and_then(|()| make_pause(place, &id, reply).map_err(in_sandbox));
+    // Also before anything is undone: nobody else is to be at work on the pod by then.
+    let aside = network.wait().map_err(in_sandbox);
+    let ready = made
+        .and_then(|pid| aside.map(|()| pid))
+        .and_then(|pid| start_pause(place, &id, pid).map(|ip| (pid, ip)).map_err(in_sandbox));
+    ready.map_err(|(fault, error)| match stop(place, attempt) {
         Ok(()) => (fault, error),
         Err(undo) => (fault, Error::system(format!("{error}; then, undoing it: {undo}"))),
     })
+}
+
+/// A process that makes what the pod's network needs before there is a namespace to attach. If it
+/// fails, attaching fails the same way, and says so.
+struct NetworkAside(Option<nix::unistd::Pid>);
+
+impl NetworkAside {
+    fn start(place: &Place) -> Result<Self> {
+        let Some(bridge) = place.bridge()? else { return Ok(Self(None)) };
+        let work = || u8::from(bridge.prepare(&place.uid, &ports(place)).is_err());
+        fork::fork(work).map(|pid| Self(Some(pid))).doing(|| "fork for the network")
+    }
+
+    fn wait(self) -> Result<()> {
+        let Some(pid) = self.0 else { return Ok(()) };
+        nix::sys::wait::waitpid(pid, None).map(drop).doing(|| "wait for the network")
+    }
 }
 
 /// Ends pause and takes the pod off the network. Volumes and the pod's cgroup stay.
@@ -104,7 +127,8 @@ fn prepare_cgroup(place: &Place) -> Result<()> {
     cgroup.set(&translate::pod_resources(&place.pod)?)
 }
 
-fn start_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<(i32, Option<String>)> {
+/// Creates pause, which waits to be started; its pid.
+fn make_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
     let dir = place.bundle(id);
     make_private_dir(&dir)?;
     make_shm(place)?;
@@ -114,11 +138,15 @@ fn start_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<(i32, Optio
     let preserve_fds = hold_output(place, reply)?;
     let options =
         CreateOptions { root: root.clone(), id: id.into(), preserve_fds, ..Default::default() };
-    let created = ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options)?;
-    let ip = connect(place, created.pid)?;
-    ops::start(root, id)?;
+    ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options).map(|created| created.pid)
+}
+
+/// Connects pause and starts it; the pod's address.
+fn start_pause(place: &Place, id: &str, pid: i32) -> Result<Option<String>> {
+    let ip = connect(place, pid)?;
+    ops::start(&place.config.paths.oci, id)?;
     write_files(place, ip.as_deref())?;
-    Ok((created.pid, ip))
+    Ok(ip)
 }
 
 /// A directory with pause alone. Below the store, not below `run`, which may be mounted noexec.

@@ -2,7 +2,7 @@
 //! uid. Every part is tried, whatever becomes of the others.
 
 use super::{Place, sandbox};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::ops;
 use crate::pod::store::{Store, bury, remove_tree};
@@ -15,12 +15,13 @@ pub fn tear_down(place: &Place) -> Result<()> {
     let mut failures = Vec::new();
     let mut attempt =
         |result: Result<()>| failures.extend(result.err().map(|error| error.to_string()));
-    let ids = bundle_ids(place);
-    for id in ids.as_deref().unwrap_or_default() {
-        attempt(ops::delete(&place.config.paths.oci, id, true));
-    }
-    attempt(ids.map(drop));
-    attempt(place.bridge().and_then(|bridge| bridge.map_or(Ok(()), |it| it.detach(&place.uid))));
+    let (ended, detached) = std::thread::scope(|scope| {
+        // The kernel takes its time for links and for cgroups, and each waits for itself.
+        let network = scope.spawn(|| detach(place));
+        (end_containers(place), joined(network.join()))
+    });
+    attempt(ended);
+    attempt(detached);
     attempt(volumes::remove(&place.dir.join("volumes")));
     attempt(remove_cgroups(place));
     attempt(sandbox::shm(place).parent().map_or(Ok(()), remove_tree));
@@ -31,6 +32,25 @@ pub fn tear_down(place: &Place) -> Result<()> {
         attempt(remove_tree(&place.run.join(dir)));
     }
     if failures.is_empty() { Ok(()) } else { Err(Error::system(failures.join("; "))) }
+}
+
+fn detach(place: &Place) -> Result<()> {
+    place.bridge()?.map_or(Ok(()), |bridge| bridge.detach(&place.uid))
+}
+
+/// Ends and deletes every OCI container of the pod, side by side.
+fn end_containers(place: &Place) -> Result<()> {
+    let ids = bundle_ids(place)?;
+    let oci = &place.config.paths.oci;
+    std::thread::scope(|scope| {
+        let deletions: Vec<_> =
+            ids.iter().map(|id| scope.spawn(move || ops::delete(oci, id, true))).collect();
+        deletions.into_iter().map(|it| joined(it.join())).fold(Ok(()), Result::and)
+    })
+}
+
+fn joined(result: std::thread::Result<Result<()>>) -> Result<()> {
+    result.unwrap_or_else(|_| Err(Error::new(Kind::Bug, "a part of the teardown panicked")))
 }
 
 /// The last step of a removal: the logs, the record, and the pod's place below `run` with the lock.
