@@ -176,6 +176,20 @@ fn resources(json: serde_json::Value) -> LinuxResources {
     serde_json::from_value(json).unwrap()
 }
 
+/// cgroups-rs knows nothing of ours and finds the same limits in the same cgroup.
+fn another_reader_agrees(case: &Case) {
+    use cgroups_rs::fs::{MaxValue, cpu::CpuController, memory::MemController, pid::PidController};
+    let below = &case.cgroup.dirs[0].below;
+    let relative = below.strip_prefix("/").unwrap_or(below);
+    let read = cgroups_rs::fs::Cgroup::load(cgroups_rs::fs::hierarchies::auto(), relative);
+    let memory: &MemController = read.controller_of().unwrap();
+    assert_eq!(memory.memory_stat().limit_in_bytes, 33_554_432);
+    let cpu: &CpuController = read.controller_of().unwrap();
+    assert_eq!(cpu.shares().unwrap(), if case.v2() { 59 } else { 512 });
+    let pids: &PidController = read.controller_of().unwrap();
+    assert_eq!(pids.get_pid_max().unwrap(), MaxValue::Value(42));
+}
+
 #[test]
 fn limits_hold_in_the_files() {
     let Some(case) = Case::new("limits") else { return };
@@ -210,6 +224,7 @@ fn limits_hold_in_the_files() {
     for (file, value) in expected.iter().chain(&same) {
         assert_eq!(case.read(file), *value, "{file}");
     }
+    another_reader_agrees(&case);
     // Any direction, in one call: what one limit forbids now, the next one makes room for.
     for (memory, quota) in [(67_108_864, 5000), (16_777_216, 40_000), (-1, -1)] {
         let limits = serde_json::json!({

@@ -6,7 +6,6 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -45,22 +44,25 @@ impl Floor {
         for dir in &dirs {
             fs::create_dir(dir).expect("cgroup");
         }
-        let (release, wait) = pipe();
-        let pid = clone3();
-        if pid == 0 {
-            drop(release);
-            child(&self.rootfs, &wait);
-        }
-        for dir in &dirs {
-            // A cpuset takes no process before it has processors and memory.
+        for dir in dirs.iter().filter(|dir| dir.join("tasks").exists()) {
+            // A v1 cpuset takes no process before it has processors and memory.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if let Ok(value) = fs::read(dir.join("..").join(file)) {
                     fs::write(dir.join(file), value).expect("cpuset");
                 }
             }
-            fs::write(dir.join("cgroup.procs"), pid.to_string()).expect("cgroup.procs");
         }
-        drop(release);
+        let pid = clone3();
+        if pid == 0 {
+            for dir in &dirs {
+                // A lone thread moves itself through `tasks` without a grace period of RCU, which
+                // a write to v1's cgroup.procs costs.
+                let v1 = dir.join("tasks");
+                let file = if v1.exists() { v1 } else { dir.join("cgroup.procs") };
+                fs::write(file, "0").expect("cgroup");
+            }
+            child(&self.rootfs);
+        }
         let mut status = 0;
         // SAFETY: `status` outlives the call.
         let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
@@ -68,15 +70,6 @@ impl Floor {
         for dir in &dirs {
             fs::remove_dir(dir).expect("cgroup is empty");
         }
-    }
-}
-
-fn pipe() -> (OwnedFd, OwnedFd) {
-    let mut ends = [0; 2];
-    // SAFETY: the array has room for both descriptors, which are ours alone.
-    unsafe {
-        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
-        (OwnedFd::from_raw_fd(ends[1]), OwnedFd::from_raw_fd(ends[0]))
     }
 }
 
@@ -97,10 +90,7 @@ fn clone3() -> libc::pid_t {
     pid as libc::pid_t
 }
 
-fn child(rootfs: &Path, wait: &OwnedFd) -> ! {
-    let mut byte = 0u8;
-    // SAFETY: one byte fits; the read ends when the parent closes its end.
-    unsafe { libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1) };
+fn child(rootfs: &Path) -> ! {
     let at = |path: &str| format!("{}/{path}", rootfs.display());
     let bind = libc::MS_BIND | libc::MS_REC;
     mount("", "/", "", libc::MS_REC | libc::MS_PRIVATE, "");

@@ -21,7 +21,7 @@
 //!
 //! Reads and writes are ours, not cgroups-rs's: its `FsManager` makes plain files when given an
 //! absolute cgroupsPath, its `destroy` moves processes to the root cgroup, and it knows neither the
-//! v2 device filter, `unified`, burst, idle nor rdma.
+//! v2 device filter, `unified`, burst, idle nor rdma. It serves in the tests, as a second reader.
 
 mod devices;
 mod file;
