@@ -1,5 +1,6 @@
 //! Pods end to end, as root: podctl in a network and a mount namespace of its own, with a root
 //! directory of its own. Each case compares what is there before and after.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "podctl/instance.rs"]
 mod instance;

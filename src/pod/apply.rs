@@ -1,7 +1,8 @@
 //! What is wanted: `apply` and `delete` change a pod's `pod.json`, and see to it that the pod's
 //! monitor runs.
 
-use super::store::{self, Locked, Store};
+use super::state::{End, PodState};
+use super::store::{self, Locked, Record, Store};
 use super::{Applied, Config, DeleteOptions, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Pod};
@@ -336,8 +337,19 @@ fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<Owned
 pub fn revive(paths: &Paths, pod: &Pod) -> Result<()> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let ended = matches!(phase, Some("Succeeded" | "Failed"));
-    let deleted = pod.metadata.deletion_timestamp.is_some();
-    if ended && !deleted { Ok(()) } else { ensure_monitor(paths, pod).map(drop) }
+    if ended && pod.metadata.deletion_timestamp.is_none() && is_torn_down(paths, pod)? {
+        return Ok(());
+    }
+    ensure_monitor(paths, pod).map(drop)
+}
+
+fn is_torn_down(paths: &Paths, pod: &Pod) -> Result<bool> {
+    let meta = &pod.metadata;
+    let part = |name: &Option<String>| name.clone().unwrap_or_default();
+    let store = Store::new(&paths.lib);
+    let dir = store.pod_dir(&part(&meta.namespace), &part(&meta.name))?;
+    let record: Option<Record<PodState>> = store.record(&dir, &part(&meta.uid))?;
+    Ok(record.is_some_and(|record| record.state.end == End::TornDown))
 }
 
 #[cfg(test)]

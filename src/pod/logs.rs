@@ -184,6 +184,25 @@ impl Log {
     }
 }
 
+/// Removes the logs of a container's runs before the last one ahead of `attempt`, as the kubelet
+/// keeps those of one ended container.
+pub fn forget(pod_dir: &Path, container: &str, attempt: i32) -> Result<()> {
+    let dir = pod_dir.join(container);
+    let entries = match std::fs::read_dir(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.doing(|| format!("list {}", dir.display()))?,
+    };
+    for entry in entries {
+        let path = entry.doing(|| format!("list {}", dir.display()))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let run = name.split('.').next().and_then(|run| run.parse::<i32>().ok());
+        if run.is_some_and(|run| run < attempt - 1) {
+            std::fs::remove_file(&path).doing(|| format!("remove the log {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The rotated files of a log, oldest first.
 fn rotated(path: &Path) -> Result<Vec<PathBuf>> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
@@ -286,6 +305,21 @@ mod tests {
         let kept = rotated(&path).unwrap();
         assert_eq!(kept.len(), MAX_FILES - 1);
         assert_eq!(read(kept.last().unwrap()), "x\n");
+    }
+
+    #[test]
+    fn only_the_previous_run_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("c")).unwrap();
+        for name in ["7.log", "8.log", "8.log.20200101-000000", "9.log", "10.log"] {
+            std::fs::write(dir.path().join("c").join(name), "").unwrap();
+        }
+        forget(dir.path(), "c", 10).unwrap();
+        forget(dir.path(), "none", 10).unwrap();
+        let left = std::fs::read_dir(dir.path().join("c")).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["10.log", "9.log"]);
     }
 
     #[test]

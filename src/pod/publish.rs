@@ -49,7 +49,7 @@ impl Publisher {
         }
         let uid = place.uid.clone();
         let record = Record { uid, resource_version: self.version, status, state };
-        store::write_json(&place.dir.join("status.json"), &record)?;
+        store::write_json_often(&place.dir.join("status.json"), &record)?;
         self.written = Some(hashes);
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Publisher {
             self.recorder.record(&mut events, &place.pod, &event, now);
         }
         self.events.shrink_to_fit();
-        store::write_json(&path, &events)
+        store::write_json_often(&path, &events)
     }
 }
 

@@ -11,7 +11,7 @@
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
-use crate::sys::{Errno, fs};
+use crate::sys::{Errno, fs, tree};
 use k8s_openapi::api::core::v1::{Event, PodStatus};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
@@ -242,13 +242,24 @@ pub fn not_found(name: &str) -> Error {
 
 /// Replaces a file of the store.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let content = serde_json::to_vec(value)
-        .map_err(|error| Error::new(Kind::Bug, error.to_string()))
-        .doing(|| format!("encode {}", path.display()))?;
-    fs::write_atomic(path, &content, 0o600).doing(|| format!("write {}", path.display()))
+    fs::write_atomic(path, &encode(path, value)?, 0o600)
+        .doing(|| format!("write {}", path.display()))
 }
 
-/// A file of the store, `None` if it is not there. Links are not followed.
+/// As [`write_json`], for what the monitor writes at every turn.
+pub fn write_json_often(path: &Path, value: &impl Serialize) -> Result<()> {
+    fs::write_often(path, &encode(path, value)?, 0o600)
+        .doing(|| format!("write {}", path.display()))
+}
+
+fn encode(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| Error::new(Kind::Bug, error.to_string()))
+        .doing(|| format!("encode {}", path.display()))
+}
+
+/// A file of the store, `None` if it is not there, or empty, as after a power failure. Links are not
+/// followed.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = match fs::open(path, flags, 0) {
@@ -258,6 +269,9 @@ pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     };
     let content =
         fs::read_file_limited(&file, MAX_FILE).doing(|| format!("read {}", path.display()))?;
+    if content.is_empty() {
+        return Ok(None);
+    }
     serde_json::from_slice(&content)
         .map(Some)
         .map_err(|error| Error::system(error.to_string()))
@@ -276,12 +290,9 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
     made.doing(|| format!("make the directory {}", dir.display()))
 }
 
-/// Removes a tree of ours; one that is not there is fine. Links in it are removed, not followed.
+/// Removes a tree of ours, whatever containers have put into it; one that is not there is fine.
 pub fn remove_tree(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.doing(|| format!("remove {}", dir.display())),
-    }
+    tree::remove(dir).doing(|| format!("remove {}", dir.display()))
 }
 
 /// A DNS label or subdomain as far as paths care; validation has said the rest.

@@ -24,6 +24,7 @@ pub mod poll;
 pub mod seccomp;
 pub mod shared;
 pub mod socket;
+pub mod tree;
 pub mod tty;
 pub mod types;
 

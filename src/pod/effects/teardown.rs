@@ -10,28 +10,40 @@ use crate::pod::{translate, volumes};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Removes everything but the pod's record and its logs.
+/// Removes everything but the pod's record and its logs; the logs too if the record is to follow.
 pub fn tear_down(place: &Place) -> Result<()> {
-    let mut failures = Vec::new();
-    let mut attempt =
-        |result: Result<()>| failures.extend(result.err().map(|error| error.to_string()));
-    let (ended, detached) = std::thread::scope(|scope| {
-        // The kernel takes its time for links and for cgroups, and each waits for itself.
+    let failures = std::thread::scope(|scope| {
+        // The kernel takes its time for links, for processes and for cgroups.
         let network = scope.spawn(|| detach(place));
-        (end_containers(place), joined(network.join()))
+        let mut failures = remove_parts(place);
+        failures.extend(joined(network.join()).err());
+        failures
     });
-    attempt(ended);
-    attempt(detached);
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    Err(Error::system(failures.join("; ")))
+}
+
+/// All but the network, each part whatever becomes of the others; what could not be done.
+fn remove_parts(place: &Place) -> Vec<Error> {
+    let mut failures = Vec::new();
+    let mut attempt = |result: Result<()>| failures.extend(result.err());
+    attempt(end_containers(place));
     attempt(volumes::remove(&place.dir.join("volumes")));
     attempt(remove_cgroups(place));
     attempt(sandbox::shm(place).parent().map_or(Ok(()), remove_tree));
-    for dir in ["overlay", "containers", "sandbox"] {
+    for dir in ["overlay", "containers", "sandbox", "hosts", "hostname", "resolv.conf"] {
         attempt(remove_tree(&place.dir.join(dir)));
     }
     for dir in ["bundles", "output"] {
         attempt(remove_tree(&place.run.join(dir)));
     }
-    if failures.is_empty() { Ok(()) } else { Err(Error::system(failures.join("; "))) }
+    if place.pod.metadata.deletion_timestamp.is_some() {
+        attempt(remove_tree(&place.logs()));
+    }
+    failures
 }
 
 fn detach(place: &Place) -> Result<()> {
