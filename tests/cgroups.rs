@@ -1,4 +1,5 @@
 //! Real cgroups of this host, as root: made, entered, limited, frozen, killed, removed.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use oci_spec::runtime::LinuxResources;
 use runp::oci::cgroup::{Cgroup, Layout, Mode, enter};

@@ -1,4 +1,5 @@
 //! What the documentation promises about Kubernetes is what the table in `kube::support` says.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::{env, fs};
 

@@ -1,5 +1,6 @@
 //! The image store against real archives (skopeo, umoci) and hostile ones. Needs root: layers hold
 //! owners, devices and overlayfs' marks.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "images/build.rs"]
 mod build;

@@ -11,6 +11,7 @@
 //!             Normal Pulled [web] …   what is recorded for `describe`
 //!           = Pending | web: …        phase and containers, where they changed
 //! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "pods/bundles.rs"]
 mod bundles;

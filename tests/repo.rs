@@ -1,5 +1,6 @@
 //! The rules of the source tree itself: imports run one way, unsafe stays where it belongs, files
 //! keep their size, links in the docs are alive, and every golden file is read.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Our seccomp compiler against libseccomp, the oracle: both programs run on every call number of
 //! every ABI, with arguments around the values that the profile compares with.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod seccomp {
     pub mod bpf;

@@ -5,6 +5,7 @@
 //! any point `delete --force` finds what there is to remove. The status is derived from the process
 //! (pid and start time, so a reused pid is seen) and never stored. Writers hold the lock.
 
+use super::bundle;
 use super::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::types::NsKind;
@@ -270,9 +271,7 @@ impl Container {
     pub fn config(&self) -> Result<Spec> {
         let path = self.dir.join("config.json");
         let bytes = fs::read_limited(&path, 16 << 20).doing(|| format!("read {path:?}"))?;
-        serde_json::from_slice(&bytes).map_err(|error| {
-            Error::system(error.to_string()).doing(format!("read {}", path.display()))
-        })
+        bundle::decode(&bytes).doing(|| format!("read {}", path.display()))
     }
 
     /// The socket that `start` connects to; it is there only while the container waits.

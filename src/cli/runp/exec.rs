@@ -3,7 +3,7 @@
 use super::parse::{self, Count};
 use super::{Call, Outcome, Stop, check_preserved, exit_status, flags, only};
 use crate::error::{Context, Error, Result};
-use crate::oci::ops;
+use crate::oci::{bundle, ops};
 use crate::sys::fs;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
 use std::ffi::OsString;
@@ -57,8 +57,7 @@ fn process(flags: &flags::Exec, call: &Call, id: &str) -> Result<Process> {
 fn from_file(path: &Path, own: impl FnOnce() -> Result<Process>) -> Result<Process> {
     let reading = || format!("read {} (--process)", path.display());
     let bytes = fs::read_limited(path, MAX_PROCESS).doing(reading)?;
-    let mut process: Process = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::user(error.to_string()).doing(reading()))?;
+    let mut process: Process = bundle::decode(&bytes).doing(reading)?;
     if process.capabilities().is_none() || process.rlimits().is_none() {
         let own = own()?;
         if process.capabilities().is_none() {
