@@ -1,28 +1,22 @@
 //! What is wanted: `apply` and `delete` change a pod's `pod.json`, and see to it that the pod's
 //! monitor runs.
 
+use super::lock;
 use super::state::{End, PodState};
 use super::store::{self, Locked, Record, Store};
 use super::{Applied, Config, DeleteOptions, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Pod};
-use crate::sys::fs::{open, read_kernel_file, try_lock_file};
-use crate::sys::{Errno, clone::pidfd_open, poll::poll_in};
+use crate::sys::fs::read_kernel_file;
+use crate::sys::poll::poll_in;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the workers of a killed monitor may take to be killed too.
-const WORKERS_END: Duration = Duration::from_secs(1);
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// `settings.json`: what the instance was told when the pod was made. Its monitor goes by that,
@@ -76,7 +70,7 @@ pub fn apply(config: &Config, mut pod: Pod, dry_run: bool) -> Result<(Applied, P
         }
     };
     drop(locked);
-    ensure_monitor(&config.paths, &stored.1)?;
+    lock::ensure_monitor(&config.paths, &stored.1)?;
     Ok(stored)
 }
 
@@ -175,7 +169,7 @@ pub fn delete(
     let grace = grace(&pod, options, ended);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     // Looked for first: once it knows, it may be gone before anybody looks.
-    let monitor = monitor_pidfd(&config.paths, &uid)?;
+    let monitor = lock::monitor_pidfd(&config.paths, &uid)?;
     // A second delete may only shorten the first.
     let known = pod.metadata.deletion_grace_period_seconds.unwrap_or(i64::MAX);
     if pod.metadata.deletion_timestamp.is_none() || grace < known {
@@ -186,7 +180,7 @@ pub fn delete(
         locked.put_wanted(&mut pod)?;
     }
     drop(locked);
-    let started = ensure_monitor(&config.paths, &pod)?;
+    let started = lock::ensure_monitor(&config.paths, &pod)?;
     Ok((uid, started.or(monitor)))
 }
 
@@ -212,7 +206,7 @@ pub fn wait_deleted(
     loop {
         let monitor = match known.take() {
             Some(monitor) => Some(monitor),
-            None => monitor_pidfd(&config.paths, uid)?,
+            None => lock::monitor_pidfd(&config.paths, uid)?,
         };
         let there = match store.get(namespace, name) {
             Ok(pod) if pod.metadata.uid.as_deref() == Some(uid) => Some(pod),
@@ -223,7 +217,7 @@ pub fn wait_deleted(
         match (&monitor, &there) {
             (None, None) => return Ok(true),
             // It was lost; the one that is started now takes the pod's end up again.
-            (None, Some(pod)) => known = ensure_monitor(&config.paths, pod)?,
+            (None, Some(pod)) => known = lock::ensure_monitor(&config.paths, pod)?,
             (Some(_), _) if left == Some(Duration::ZERO) => return Ok(there.is_none()),
             (Some(process), _) => {
                 let ended = poll_in(&[process.as_fd()], left).doing(|| "wait for the monitor")?;
@@ -233,106 +227,6 @@ pub fn wait_deleted(
     }
 }
 
-/// A descriptor of the monitor of the pod `uid`; `None` if none runs.
-fn monitor_pidfd(paths: &Paths, uid: &str) -> Result<Option<OwnedFd>> {
-    let path = lock_path(paths, uid);
-    let lock = match open(&path, OFlag::O_RDWR | OFlag::O_NOFOLLOW, 0) {
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
-        opened => opened.doing(|| format!("open {}", path.display()))?,
-    };
-    loop {
-        if try_lock_file(&lock).is_ok() {
-            return Ok(None);
-        }
-        // It writes its pid first thing; until then it can only be seen to hold the lock.
-        let pid = holder(&lock).doing(|| format!("read {}", path.display()))?;
-        let pidfd = pid.and_then(|pid| pidfd_open(pid).ok());
-        if pidfd.is_some() || lock_is_gone(&lock)? {
-            return Ok(pidfd);
-        }
-        poll_in(&[], Some(Duration::from_millis(1))).doing(|| "wait for the pod's monitor")?;
-    }
-}
-
-fn lock_is_gone(lock: &File) -> Result<bool> {
-    Ok(lock.metadata().doing(|| "look at a monitor's lock")?.nlink() == 0)
-}
-
-/// The lock of a pod's monitor.
-pub fn lock_path(paths: &Paths, uid: &str) -> PathBuf {
-    paths.run.join(uid).join("lock")
-}
-
-/// Starts the pod's monitor unless it runs; the one that was started.
-pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
-    let meta = &pod.metadata;
-    let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid) else {
-        return Err(Error::new(Kind::Bug, "a stored pod has no name"));
-    };
-    let run = paths.run.join(uid);
-    store::make_private_dir(&run)?;
-    let path = lock_path(paths, uid);
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
-    let lock = open(&path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
-    if !take(&lock).doing(|| format!("lock {}", path.display()))? {
-        return Ok(None);
-    }
-    // Until the new monitor has written its own, the file must not name an old one.
-    lock.set_len(0).doing(|| format!("empty {}", path.display()))?;
-    // A monitor that has just removed its pod held the lock until now.
-    let dir = Store::new(&paths.lib).pod_dir(namespace, name)?;
-    let stored: Option<Pod> = store::read_json(&dir.join("pod.json"))?;
-    if stored.is_none_or(|stored| stored.metadata.uid.as_ref() != Some(uid)) {
-        return store::remove_tree(&run).map(|()| None);
-    }
-    let started = spawn(paths, namespace, name, lock);
-    started.map(Some).doing(|| format!("start the monitor of pod {name}"))
-}
-
-/// Takes a monitor's lock; false if there is a monitor. One that was killed leaves the lock to its
-/// workers, which are being killed with it: that is waited for.
-fn take(lock: &File) -> Result<bool> {
-    let deadline = Instant::now() + WORKERS_END;
-    loop {
-        match try_lock_file(lock) {
-            Ok(()) => return Ok(true),
-            Err(Errno::EWOULDBLOCK) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        let Some(holder) = holder(lock)? else { return Ok(false) };
-        let ended = pidfd_open(holder).map_or(Ok(true), |holder| {
-            poll_in(&[holder.as_fd()], Some(Duration::ZERO)).map(|it| it == [true])
-        })?;
-        if !ended || Instant::now() > deadline {
-            return Ok(false);
-        }
-        poll_in(&[], Some(Duration::from_millis(1)))?;
-    }
-}
-
-/// The pid that a monitor has written into its lock; none while it starts.
-fn holder(lock: &File) -> Result<Option<i32>> {
-    let mut text = [0; 16];
-    let read = lock.read_at(&mut text, 0)?;
-    let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).unwrap_or_default();
-    Ok(text.trim().parse().ok())
-}
-
-/// The monitor is a fresh process, so that it holds nothing of this one. The lock goes with it as
-/// its stdin: held without a gap, by whoever is alive.
-fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<OwnedFd> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("podctl");
-    if let Some(root) = &paths.root {
-        command.arg("--root").arg(root);
-    }
-    command.args(["monitor", "--namespace", namespace, "--name", name]);
-    command.env_clear().stdin(lock).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn()?;
-    // Our child, and not waited for: the pid is its own.
-    Ok(pidfd_open(i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?)?)
-}
-
 /// Starts the monitor of a pod that was left without one, unless it has ended and been torn down.
 pub fn revive(paths: &Paths, pod: &Pod) -> Result<()> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -340,7 +234,7 @@ pub fn revive(paths: &Paths, pod: &Pod) -> Result<()> {
     if ended && pod.metadata.deletion_timestamp.is_none() && is_torn_down(paths, pod)? {
         return Ok(());
     }
-    ensure_monitor(paths, pod).map(drop)
+    lock::ensure_monitor(paths, pod).map(drop)
 }
 
 fn is_torn_down(paths: &Paths, pod: &Pod) -> Result<bool> {

@@ -2,7 +2,7 @@
 //! half removed. Everything else of a pod has its record, by which its next monitor removes it.
 
 use super::Paths;
-use super::apply::lock_path;
+use super::lock::lock_path;
 use super::store::{Store, bury, remove_tree};
 use crate::error::Result;
 use crate::sys::fs;

@@ -8,6 +8,7 @@ pub mod effects;
 pub mod event;
 pub mod gc;
 mod life;
+pub mod lock;
 pub mod logread;
 pub mod logs;
 pub mod machine;

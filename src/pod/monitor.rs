@@ -16,23 +16,18 @@ use super::publish::Publisher;
 use super::state::{PodState, Step};
 use super::store::{self, Store};
 use super::worker::{self, Worker, lane};
-use super::{Config, apply, machine};
+use super::{Config, apply, lock, machine};
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
 use crate::sys::clone::{SIGKILL, pidfd_send_signal};
 use crate::sys::poll::{Watcher, poll_in, signalfd};
-use crate::sys::{Errno, fork, fs, lean};
+use crate::sys::{Errno, fork, lean};
 use k8s_openapi::jiff::Timestamp;
-use nix::fcntl::OFlag;
 use nix::sys::inotify::AddWatchFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
 /// After a failure to write the record: when to try again.
@@ -66,11 +61,11 @@ struct Monitor {
 
 /// See [`super::Engine::monitor`].
 pub fn run(config: &Config, namespace: &str, name: &str) -> Result<()> {
-    let inherited = leave_caller()?;
+    let inherited = lock::leave_caller()?;
     let dir = Store::new(&config.paths.lib).pod_dir(namespace, name)?;
     let Some(pod) = store::read_json::<Pod>(&dir.join("pod.json"))? else { return Ok(()) };
     let uid = pod.metadata.uid.clone().ok_or_else(|| Error::system("a stored pod has no uid"))?;
-    let Some(_lock) = take_lock(inherited, &apply::lock_path(&config.paths, &uid))? else {
+    let Some(_lock) = lock::take_lock(inherited, &lock::lock_path(&config.paths, &uid))? else {
         return Ok(());
     };
     let config = apply::Settings::restore(&dir, config)?;
@@ -81,44 +76,6 @@ pub fn run(config: &Config, namespace: &str, name: &str) -> Result<()> {
         monitor.turn()?;
     }
     monitor.end()
-}
-
-/// Becomes a process of its own: session, directory, umask, no descriptors but the lock that the
-/// starter passes as stdin.
-fn leave_caller() -> Result<File> {
-    fork::close_from(3).doing(|| "close inherited descriptors")?;
-    // Fails only for the leader of a group, which is as good.
-    if nix::unistd::setsid().is_err() {
-        nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
-            .doing(|| "leave the process group")?;
-    }
-    // Executed as /proc/self/exe, it would be called `exe`.
-    nix::sys::prctl::set_name(c"podctl").doing(|| "set the process's name")?;
-    std::env::set_current_dir("/").doing(|| "change to /")?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    fork::set_child_subreaper().doing(|| "become the reaper of the pod's processes")?;
-    let stdin = std::io::stdin().as_fd().try_clone_to_owned().doing(|| "keep the lock")?;
-    let null = fs::open(Path::new("/dev/null"), OFlag::O_RDWR, 0).doing(|| "open /dev/null")?;
-    fork::dup_to(null.as_fd(), 0).doing(|| "replace stdin")?;
-    Ok(stdin.into())
-}
-
-/// The pod's lock: `inherited` if it is that, else taken anew; `None` if another monitor has it.
-fn take_lock(inherited: File, path: &Path) -> Result<Option<File>> {
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
-    let opened = fs::open(path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
-    let inode = |file: &File| file.metadata().map(|is| (is.dev(), is.ino()));
-    let same = inode(&inherited).and_then(|one| inode(&opened).map(|other| one == other));
-    let mut lock = if same.doing(|| "look at the lock")? { inherited } else { opened };
-    match fs::try_lock_file(&lock) {
-        Err(Errno::EWOULDBLOCK) => return Ok(None),
-        locked => locked.doing(|| format!("lock {}", path.display()))?,
-    }
-    // For those who wait for this process's end.
-    lock.set_len(0)
-        .and_then(|()| writeln!(lock, "{}", std::process::id()))
-        .doing(|| format!("write {}", path.display()))?;
-    Ok(Some(lock))
 }
 
 impl Monitor {

@@ -86,3 +86,14 @@ fn a_name_can_be_used_again_at_once() {
         instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
     }
 }
+
+#[test]
+fn a_volume_deeper_than_any_path_goes_too() {
+    let Some(instance) = Instance::new("deep") else { return };
+    instance.apply(TWO);
+    instance.wait_running("two");
+    let dig = "cd /data; exec perl -e 'for (1..3000) { mkdir \"d\" or die; chdir \"d\" or die }'";
+    instance.sh("two", "side", dig);
+    instance.delete("two");
+    instance.assert_nothing_left();
+}

@@ -1,0 +1,161 @@
+//! A pod's monitor as a process: started, found, waited for. Whoever holds the pod's lock, a flock(2)
+//! of `<run>/<uid>/lock`, is its monitor; the lock dies with its holder.
+
+use super::Paths;
+use super::store::{self, Store};
+use crate::error::{Context, Error, Kind, Result};
+use crate::kube::Pod;
+use crate::sys::clone::pidfd_open;
+use crate::sys::fs::{open, try_lock_file};
+use crate::sys::poll::poll_in;
+use crate::sys::{Errno, fork};
+use nix::fcntl::OFlag;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the workers of a killed monitor may take to be killed too.
+const WORKERS_END: Duration = Duration::from_secs(1);
+
+/// The lock of a pod's monitor.
+pub fn lock_path(paths: &Paths, uid: &str) -> PathBuf {
+    paths.run.join(uid).join("lock")
+}
+
+/// Starts the pod's monitor unless it runs; the one that was started.
+pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
+    let meta = &pod.metadata;
+    let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid) else {
+        return Err(Error::new(Kind::Bug, "a stored pod has no name"));
+    };
+    let run = paths.run.join(uid);
+    store::make_private_dir(&run)?;
+    let path = lock_path(paths, uid);
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    let lock = open(&path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
+    if !take(&lock).doing(|| format!("lock {}", path.display()))? {
+        return Ok(None);
+    }
+    // Until the new monitor has written its own, the file must not name an old one.
+    lock.set_len(0).doing(|| format!("empty {}", path.display()))?;
+    // A monitor that has just removed its pod held the lock until now.
+    let dir = Store::new(&paths.lib).pod_dir(namespace, name)?;
+    let stored: Option<Pod> = store::read_json(&dir.join("pod.json"))?;
+    if stored.is_none_or(|stored| stored.metadata.uid.as_ref() != Some(uid)) {
+        return store::remove_tree(&run).map(|()| None);
+    }
+    let started = spawn(paths, namespace, name, lock);
+    started.map(Some).doing(|| format!("start the monitor of pod {name}"))
+}
+
+/// Takes a monitor's lock; false if there is a monitor. One that was killed leaves the lock to its
+/// workers, which are being killed with it: that is waited for.
+fn take(lock: &File) -> Result<bool> {
+    let deadline = Instant::now() + WORKERS_END;
+    loop {
+        match try_lock_file(lock) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EWOULDBLOCK) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let Some(holder) = holder(lock)? else { return Ok(false) };
+        let ended = pidfd_open(holder).map_or(Ok(true), |holder| {
+            poll_in(&[holder.as_fd()], Some(Duration::ZERO)).map(|it| it == [true])
+        })?;
+        if !ended || Instant::now() > deadline {
+            return Ok(false);
+        }
+        poll_in(&[], Some(Duration::from_millis(1)))?;
+    }
+}
+
+/// The pid that a monitor has written into its lock; none while it starts.
+fn holder(lock: &File) -> Result<Option<i32>> {
+    let mut text = [0; 16];
+    let read = lock.read_at(&mut text, 0)?;
+    let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).unwrap_or_default();
+    Ok(text.trim().parse().ok())
+}
+
+/// A descriptor of the monitor of the pod `uid`; `None` if none runs.
+pub fn monitor_pidfd(paths: &Paths, uid: &str) -> Result<Option<OwnedFd>> {
+    let path = lock_path(paths, uid);
+    let lock = match open(&path, OFlag::O_RDWR | OFlag::O_NOFOLLOW, 0) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        opened => opened.doing(|| format!("open {}", path.display()))?,
+    };
+    loop {
+        if try_lock_file(&lock).is_ok() {
+            return Ok(None);
+        }
+        // It writes its pid first thing; until then it can only be seen to hold the lock.
+        let pid = holder(&lock).doing(|| format!("read {}", path.display()))?;
+        let pidfd = pid.and_then(|pid| pidfd_open(pid).ok());
+        if pidfd.is_some() || lock_is_gone(&lock)? {
+            return Ok(pidfd);
+        }
+        poll_in(&[], Some(Duration::from_millis(1))).doing(|| "wait for the pod's monitor")?;
+    }
+}
+
+fn lock_is_gone(lock: &File) -> Result<bool> {
+    Ok(lock.metadata().doing(|| "look at a monitor's lock")?.nlink() == 0)
+}
+
+/// The monitor is a fresh process, so that it holds nothing of this one. The lock goes with it as
+/// its stdin: held without a gap, by whoever is alive.
+fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<OwnedFd> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("podctl");
+    if let Some(root) = &paths.root {
+        command.arg("--root").arg(root);
+    }
+    command.args(["monitor", "--namespace", namespace, "--name", name]);
+    command.env_clear().stdin(lock).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn()?;
+    // Our child, and not waited for: the pid is its own.
+    Ok(pidfd_open(i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?)?)
+}
+
+/// Becomes a process of its own: session, directory, umask, no descriptors but the lock that the
+/// starter passes as stdin.
+pub fn leave_caller() -> Result<File> {
+    fork::close_from(3).doing(|| "close inherited descriptors")?;
+    // Fails only for the leader of a group, which is as good.
+    if nix::unistd::setsid().is_err() {
+        nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
+            .doing(|| "leave the process group")?;
+    }
+    // Executed as /proc/self/exe, it would be called `exe`.
+    nix::sys::prctl::set_name(c"podctl").doing(|| "set the process's name")?;
+    std::env::set_current_dir("/").doing(|| "change to /")?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    fork::set_child_subreaper().doing(|| "become the reaper of the pod's processes")?;
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned().doing(|| "keep the lock")?;
+    let null = open(Path::new("/dev/null"), OFlag::O_RDWR, 0).doing(|| "open /dev/null")?;
+    fork::dup_to(null.as_fd(), 0).doing(|| "replace stdin")?;
+    Ok(stdin.into())
+}
+
+/// The pod's lock: `inherited` if it is that, else taken anew; `None` if another monitor has it.
+pub fn take_lock(inherited: File, path: &Path) -> Result<Option<File>> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    let opened = open(path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
+    let inode = |file: &File| file.metadata().map(|is| (is.dev(), is.ino()));
+    let same = inode(&inherited).and_then(|one| inode(&opened).map(|other| one == other));
+    let mut lock = if same.doing(|| "look at the lock")? { inherited } else { opened };
+    match try_lock_file(&lock) {
+        Err(Errno::EWOULDBLOCK) => return Ok(None),
+        locked => locked.doing(|| format!("lock {}", path.display()))?,
+    }
+    // For those who wait for this process's end.
+    lock.set_len(0)
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        .doing(|| format!("write {}", path.display()))?;
+    Ok(Some(lock))
+}
