@@ -79,7 +79,7 @@ fn hint(verb: &str) {
 fn words(error: &clap::Error) -> String {
     let flag = text(error, ContextKind::InvalidArg);
     let value = text(error, ContextKind::InvalidValue);
-    let name = flag.split([' ', '=']).next().unwrap_or_default();
+    let name = flag.split([' ', '=', '[']).next().unwrap_or_default();
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let verb = text(error, ContextKind::InvalidSubcommand);

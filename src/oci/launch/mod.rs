@@ -1,7 +1,7 @@
 //! DO: the steps of a plan, one after the other.
 //!
 //! The parent walks the list and does its own steps; `Clone` makes the child, which walks the same
-//! list and does the rest ([`child`]). They meet at barriers ([`barrier`]). A step that fails in the
+//! list and does the rest (`child`). They meet at barriers (`barrier`). A step that fails in the
 //! child is reported as its number and an errno; the words are the plan's. There is no undoing here:
 //! what was made is recorded before it is made, and `ops::delete` takes it down.
 
