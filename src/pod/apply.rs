@@ -7,10 +7,12 @@ use super::store::{self, Locked, Record, Store};
 use super::{Applied, Config, DeleteOptions, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Pod};
+use crate::sys::Errno;
 use crate::sys::fs::read_kernel_file;
-use crate::sys::poll::poll_in;
+use crate::sys::poll::{Watcher, poll_in};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use nix::sys::inotify::AddWatchFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -153,13 +155,23 @@ fn created(mut pod: Pod, config: &Config) -> Result<Pod> {
     Ok(pod)
 }
 
-/// See [`super::Engine::delete`]. Returns the pod's uid, and its monitor, whose end is the pod's.
+/// A pod that was told to go.
+#[derive(Debug, Default)]
+pub struct Ending {
+    /// Its monitor, if one ran.
+    monitor: Option<OwnedFd>,
+    /// By force: it counts as gone once its record is, though the kernel may still be at work on
+    /// its network.
+    forced: bool,
+}
+
+/// See [`super::Engine::delete`]. Returns the pod's uid, and what to wait for.
 pub fn delete(
     config: &Config,
     namespace: &str,
     name: &str,
     options: DeleteOptions,
-) -> Result<(String, Option<OwnedFd>)> {
+) -> Result<(String, Ending)> {
     let store = Store::new(&config.paths.lib);
     let locked = store.lock_existing(namespace, name)?;
     let Some(mut pod) = locked.wanted()? else { return Err(store::not_found(name)) };
@@ -181,7 +193,7 @@ pub fn delete(
     }
     drop(locked);
     let started = lock::ensure_monitor(&config.paths, &pod)?;
-    Ok((uid, started.or(monitor)))
+    Ok((uid, Ending { monitor: started.or(monitor), forced: options.force && grace == 0 }))
 }
 
 /// Seconds that the pod gets, as the API server decides it.
@@ -198,9 +210,10 @@ fn grace(pod: &Pod, options: DeleteOptions, ended: bool) -> i64 {
 pub fn wait_deleted(
     config: &Config,
     (namespace, name, uid): (&str, &str, &str),
-    mut known: Option<OwnedFd>,
+    ending: Ending,
     timeout: Option<Duration>,
 ) -> Result<bool> {
+    let Ending { monitor: mut known, forced } = ending;
     let store = Store::new(&config.paths.lib);
     let end = timeout.map(|timeout| Instant::now() + timeout);
     loop {
@@ -208,6 +221,8 @@ pub fn wait_deleted(
             Some(monitor) => Some(monitor),
             None => lock::monitor_pidfd(&config.paths, uid)?,
         };
+        // Watched before it is looked for, in which case it is seen to go.
+        let removal = if forced { watch_removal(&store, namespace)? } else { None };
         let there = match store.get(namespace, name) {
             Ok(pod) if pod.metadata.uid.as_deref() == Some(uid) => Some(pod),
             Err(error) if error.kind() != Kind::NotFound => return Err(error),
@@ -216,14 +231,28 @@ pub fn wait_deleted(
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         match (&monitor, &there) {
             (None, None) => return Ok(true),
+            (Some(_), None) if forced => return Ok(true),
             // It was lost; the one that is started now takes the pod's end up again.
             (None, Some(pod)) => known = lock::ensure_monitor(&config.paths, pod)?,
             (Some(_), _) if left == Some(Duration::ZERO) => return Ok(there.is_none()),
             (Some(process), _) => {
-                let ended = poll_in(&[process.as_fd()], left).doing(|| "wait for the monitor")?;
-                known = monitor.filter(|_| ended != [true]);
+                let mut fds = vec![process.as_fd()];
+                fds.extend(removal.as_ref().map(AsFd::as_fd));
+                let ended = poll_in(&fds, left).doing(|| "wait for the pod's end")?;
+                known = monitor.filter(|_| ended.first() != Some(&true));
             }
         }
+    }
+}
+
+/// Tells when a pod of the namespace is taken out of the store; `None` if none is there.
+fn watch_removal(store: &Store, namespace: &str) -> Result<Option<Watcher>> {
+    let watcher = Watcher::new().doing(|| "watch the pods")?;
+    let dir = store.dir.join(namespace);
+    match watcher.add(&dir, AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE) {
+        Ok(_) => Ok(Some(watcher)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno).doing(|| format!("watch {}", dir.display())),
     }
 }
 

@@ -36,7 +36,6 @@ use crate::kube::Pod;
 use k8s_openapi::api::core::v1::Event;
 use std::collections::HashMap;
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -182,8 +181,8 @@ pub enum Change {
 pub struct Engine {
     /// Its settings.
     pub config: Config,
-    /// The monitors of pods that were told to go, by uid.
-    ending: Mutex<HashMap<String, OwnedFd>>,
+    /// Pods that were told to go, by uid.
+    ending: Mutex<HashMap<String, apply::Ending>>,
 }
 
 impl Engine {
@@ -210,7 +209,7 @@ impl Engine {
         let (pods, leftovers) = self.store().list_all(namespace)?;
         pods.iter().for_each(|pod| self.revive(pod));
         for leftover in leftovers {
-            gc::sweep(&self.config.paths, &leftover)?;
+            gc::sweep(&self.config, &leftover)?;
         }
         Ok(pods)
     }
@@ -233,14 +232,16 @@ impl Engine {
 
     /// Marks a pod for deletion and makes sure its monitor acts; returns without waiting.
     pub fn delete(&self, namespace: &str, name: &str, options: DeleteOptions) -> Result<()> {
-        let (uid, monitor) = apply::delete(&self.config, namespace, name, options)?;
-        if let (Some(monitor), Ok(mut ending)) = (monitor, self.ending.lock()) {
-            ending.insert(uid, monitor);
+        let (uid, ending) = apply::delete(&self.config, namespace, name, options)?;
+        if let Ok(mut endings) = self.ending.lock() {
+            endings.insert(uid, ending);
         }
         Ok(())
     }
 
-    /// Waits until the pod of that uid is gone; false if `timeout` passed first.
+    /// Waits until the pod of that uid is gone, with all that it had; false if `timeout` passed first.
+    /// One that this engine deleted by force is gone with its record: its network may still be
+    /// going down.
     pub fn wait_deleted(
         &self,
         namespace: &str,
@@ -248,8 +249,9 @@ impl Engine {
         uid: &str,
         timeout: Option<Duration>,
     ) -> Result<bool> {
-        let known = self.ending.lock().ok().and_then(|mut ending| ending.remove(uid));
-        apply::wait_deleted(&self.config, (namespace, name, uid), known, timeout)
+        let ending = self.ending.lock().ok().and_then(|mut endings| endings.remove(uid));
+        let ending = ending.unwrap_or_default();
+        apply::wait_deleted(&self.config, (namespace, name, uid), ending, timeout)
     }
 
     /// Writes a container's log to `out`; with `follow` until the container has ended for good.

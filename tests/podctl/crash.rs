@@ -79,7 +79,7 @@ fn a_monitor_killed_at_any_moment_of_a_start() {
         instance.podctl(&["get", "pods"]).ok();
         instance.wait_running("two");
         assert_eq!(instance.sh("two", "side", "echo $COLOUR"), "blue\n");
-        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+        instance.force_delete("two");
         instance.assert_nothing_left();
     }
 }
@@ -99,6 +99,7 @@ fn a_monitor_killed_at_any_moment_of_an_end() {
         let killed = clone::pidfd_send_signal(&monitor, 9);
         assert!(killed.is_ok() || poll::poll_in(&[monitor.as_fd()], None).unwrap()[0]);
         deleting.finish().ok();
+        instance.settle(&uid);
         instance.podctl(&["get", "pods"]).ok();
         instance.assert_nothing_left();
     }

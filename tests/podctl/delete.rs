@@ -46,7 +46,7 @@ fn force_does_not_wait_for_the_stubborn() {
     instance.apply(&STUBBORN.replace("DIR", dir.to_str().unwrap()));
     instance.wait_running("stubborn");
     let begin = Instant::now();
-    instance.podctl(&["delete", "pod", "stubborn", "--force", "--grace-period=0"]).ok();
+    instance.force_delete("stubborn");
     assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
     instance.podctl(&["get", "pod", "stubborn"]).fails(1, "pods \"stubborn\" not found");
     instance.assert_nothing_left();
@@ -58,7 +58,7 @@ fn a_hundred_pods_leave_nothing() {
     for _ in 0..100 {
         instance.apply(TWO);
         instance.wait_running("two");
-        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+        instance.force_delete("two");
     }
     instance.assert_nothing_left();
 }
@@ -68,7 +68,7 @@ fn a_pod_deleted_while_it_starts_leaves_nothing() {
     let Some(instance) = Instance::new("early") else { return };
     for _ in 0..10 {
         instance.apply(TWO);
-        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+        instance.force_delete("two");
         instance.assert_nothing_left();
     }
 }
@@ -79,11 +79,11 @@ fn a_name_can_be_used_again_at_once() {
     for _ in 0..5 {
         instance.apply(TWO);
         let uid = instance.get("two")["metadata"]["uid"].clone();
-        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+        instance.force_delete("two");
         instance.apply(TWO);
         assert_ne!(instance.get("two")["metadata"]["uid"], uid);
         instance.wait_running("two");
-        instance.podctl(&["delete", "pod", "two", "--force", "--grace-period=0"]).ok();
+        instance.force_delete("two");
     }
 }
 

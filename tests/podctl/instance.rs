@@ -190,6 +190,34 @@ impl Instance {
         self.podctl(&["delete", "pod", pod]).ok();
     }
 
+    /// `podctl delete --force`, which must succeed, and the end of what goes on behind it.
+    #[track_caller]
+    pub fn force_delete(&self, pod: &str) {
+        let wanted = fs::read(self.pod_dir(pod).join("pod.json")).unwrap();
+        let wanted: Value = serde_json::from_slice(&wanted).unwrap();
+        let uid = wanted["metadata"]["uid"].as_str().unwrap();
+        let monitor = clone::pidfd_open(self.monitor(uid));
+        self.podctl(&["delete", "pod", pod, "--force", "--grace-period=0"]).ok();
+        assert!(!self.pod_dir(pod).exists(), "gone at once");
+        if let Ok(monitor) = monitor {
+            assert!(poll::poll_in(&[monitor.as_fd()], Some(PATIENCE)).unwrap()[0]);
+        }
+        self.settle(uid);
+    }
+
+    /// Waits until the pod of that uid has no monitor.
+    #[track_caller]
+    pub fn settle(&self, uid: &str) {
+        let lock = self.root().join("run").join(uid).join("lock");
+        let pid = || fs::read_to_string(&lock).ok()?.trim().parse().ok();
+        while let Some(monitor) = pid().and_then(|pid: i32| clone::pidfd_open(pid).ok()) {
+            assert!(poll::poll_in(&[monitor.as_fd()], Some(PATIENCE)).unwrap()[0]);
+            if fs::exists(&lock).unwrap() && runp::sys::fs::try_lock(&lock).is_ok() {
+                break;
+            }
+        }
+    }
+
     /// The pid of a pod's monitor.
     pub fn monitor(&self, uid: &str) -> i32 {
         let dir = self.root().join("run").join(uid);
@@ -337,7 +365,7 @@ impl Drop for Instance {
         let pods = fs::read_dir(self.root().join("lib/pods/default"));
         for pod in pods.into_iter().flatten().flatten() {
             let name = pod.file_name();
-            let args = ["delete", "pod", name.to_str().unwrap(), "--force", "--grace-period=0"];
+            let args = ["delete", "pod", name.to_str().unwrap(), "--grace-period=1"];
             let done = self.start(&args).child.wait().unwrap();
             assert!(std::thread::panicking() || done.success(), "{done:?}");
         }

@@ -23,7 +23,7 @@ use crate::oci::ops;
 use k8s_openapi::api::core::v1::Container;
 use std::path::PathBuf;
 
-pub use teardown::clean_up;
+pub use teardown::{clean_up, detach};
 
 /// A pod, and where its things are.
 #[derive(Clone, Debug)]
