@@ -22,6 +22,12 @@ pub fn fsopen(name: &CStr) -> Result<OwnedFd> {
     rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map_err(errno)
 }
 
+/// mount(2) of a new file system of type `kind` on `target`.
+pub fn mount(kind: &CStr, target: &CStr, data: &CStr) -> Result<()> {
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some(kind), target, Some(kind), flags, Some(data))
+}
+
 /// fsconfig(2), `FSCONFIG_SET_FLAG`.
 pub fn fsconfig_flag(fs: impl AsFd, key: &CStr) -> Result<()> {
     rustix::mount::fsconfig_set_flag(fs, key).map_err(errno)

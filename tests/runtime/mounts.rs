@@ -251,8 +251,9 @@ fn an_overlay_may_be_the_root() {
         eprintln!("SKIP an_overlay_may_be_the_root: an extension of runp");
         return;
     }
-    for name in ["upper", "work", "lower"] {
-        fs::create_dir(case.path(name)).unwrap();
+    let long = format!("{}/{}", "l".repeat(200), "o".repeat(200));
+    for name in ["upper", "work", "lower", &format!("{long}/upper"), &format!("{long}/work")] {
+        fs::create_dir_all(case.path(name)).unwrap();
     }
     fs::write(case.path("lower/from"), "lower\n").unwrap();
     let lower = format!("lowerdir={}:{}", case.path("lower").display(), case.rootfs().display());
@@ -262,9 +263,14 @@ fn an_overlay_may_be_the_root() {
     case.config["root"]["path"] = json!("empty");
     let overlay = |options: Value| json!({"destination": "/", "type": "overlay", "source": "overlay", "options": options});
     let mounts = case.config["mounts"].as_array_mut().unwrap();
-    mounts.insert(0, overlay(json!([lower, upper, work])));
+    mounts.insert(0, overlay(json!([lower.clone(), upper, work])));
     assert_eq!(case.run().ok(), "lower\noverlay\n");
     assert_eq!(fs::read_to_string(case.path("upper/new")).unwrap(), "new\n");
+    // Longer paths than fsconfig takes.
+    let long = |key, name| format!("{key}={}/{name}", case.path(&long).display());
+    let options = json!([lower, long("upperdir", "upper"), long("workdir", "work"), "volatile"]);
+    case.config["mounts"][0] = overlay(options);
+    assert_eq!(case.run().ok(), "lower\noverlay\n");
     // The host's root as the lower layer, what is written on a tmpfs of the container's own.
     case.config["mounts"][0] = overlay(json!(["lowerdir=/", "runp.upper=tmpfs"]));
     case.args(&["sh", "-c", "echo x > /runp-was-here; cat /runp-was-here"]);

@@ -74,11 +74,16 @@ fn open_path(path: &CStr) -> Result<OwnedFd> {
 
 fn make_mount(wanted: &Mount, slots: &mut Slots) -> Result<()> {
     let made = match &wanted.origin {
-        Origin::Fs { kind, source, data, scratch } => {
+        Origin::Fs { kind, source, data, whole, scratch } => {
             if *scratch {
                 scratch_below(&wanted.target)?;
             }
-            new_file_system(kind, source.as_deref(), data, wanted)?
+            match (new_file_system(kind, source.as_deref(), data, wanted), whole, &wanted.target) {
+                (Err(Errno::EINVAL), Some(whole), Target::Root(path)) => {
+                    attached_and_taken(kind, path, whole, wanted.attr)?
+                }
+                (made, _, _) => made?,
+            }
         }
         Origin::Bind { path, recursive } => {
             let depth = if *recursive { Depth::Tree } else { Depth::One };
@@ -126,6 +131,18 @@ fn new_file_system(
     }
     mount::fsconfig_create(&fs)?;
     mount::fsmount(fs, wanted.attr.set)
+}
+
+/// An overlay by mount(2), whose options may fill a page: for long paths, which fsconfig(2) takes up
+/// to 255 bytes of, and for many layers before `lowerdir+` (Linux 6.8).
+fn attached_and_taken(kind: &CStr, path: &CStr, whole: &CStr, attr: AttrChange) -> Result<OwnedFd> {
+    mount::mount(kind, path, whole)?;
+    let taken = mount::open_tree(AT_FDCWD, path, Depth::One)?;
+    mount::umount_detached(path)?;
+    if !attr.is_empty() {
+        mount::mount_setattr(&taken, attr, Depth::One)?;
+    }
+    Ok(taken)
 }
 
 /// A tmpfs below an overlay, for its upper and work directory. It is covered by the overlay, which

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::oci::cgroup::Mode as CgroupMode;
 use crate::sys::types::{AttrChange, NsKind, Propagation, attr};
 use oci_spec::runtime::Mount as SpecMount;
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -115,6 +116,7 @@ fn parsed(mount: &SpecMount, at: At) -> Result<MountOptions<'_>> {
 fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) -> Result<Mount> {
     let source = mount.source().as_ref();
     let kind = mount.typ().as_deref().unwrap_or_default();
+    let scratch = options.scratch;
     let origin = match options.bind {
         Some(recursive) => {
             let path = source.ok_or_else(|| missing(&format!("{at}.source")))?;
@@ -125,12 +127,16 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
             Origin::Bind { path: cstring(path.as_os_str().as_bytes(), at)?, recursive }
         }
         None if kind.is_empty() => return Err(missing(&format!("{at}.type"))),
-        None => Origin::Fs {
-            kind: cstring(kind, at)?,
-            source: source.map(|s| cstring(s.as_os_str().as_bytes(), at)).transpose()?,
-            data: overlay_data(&options, &target, at)?,
-            scratch: options.scratch,
-        },
+        None => {
+            let options = overlay_options(&options, &target);
+            Origin::Fs {
+                kind: cstring(kind, at)?,
+                source: source.map(|s| cstring(s.as_os_str().as_bytes(), at)).transpose()?,
+                data: data(&options, at)?,
+                whole: (kind == "overlay").then(|| whole(&options, at)).transpose()?,
+                scratch,
+            }
+        }
     };
     let check =
         check(mount, options.bind.is_some()).map_err(|error| error.doing(at.to_string()))?;
@@ -188,24 +194,35 @@ fn check(mount: &SpecMount, bind: bool) -> Result<TargetCheck> {
 
 /// With `runp.upper=tmpfs`, upper and work directory are those that the launch makes on the tmpfs
 /// below the root's own mount.
-fn overlay_data(
-    options: &MountOptions<'_>,
+fn overlay_options<'a>(
+    options: &'a MountOptions<'_>,
     target: &Target,
-    at: At,
-) -> Result<Vec<(CString, Option<CString>)>> {
-    let mut data = data(&options.data, at)?;
+) -> Vec<(&'a str, Option<Cow<'a, str>>)> {
+    let given = options.data.iter().map(|(key, value)| (*key, value.map(Cow::Borrowed)));
+    let mut all: Vec<_> = given.collect();
     if let (true, Target::Root(root)) = (options.scratch, target) {
-        for (key, name) in [(c"upperdir", "upper"), (c"workdir", "work")] {
-            let path = [root.as_bytes(), b"/", name.as_bytes()].concat();
-            data.push((key.to_owned(), Some(cstring(path, at)?)));
+        for (key, name) in [("upperdir", "upper"), ("workdir", "work")] {
+            all.push((key, Some(format!("{}/{name}", root.to_string_lossy()).into())));
         }
     }
-    Ok(data)
+    all
+}
+
+/// `key=value,flag`.
+fn whole(options: &[(&str, Option<Cow<'_, str>>)], at: At) -> Result<CString> {
+    let one = |(key, value): &(&str, Option<Cow<'_, str>>)| match value {
+        Some(value) => format!("{key}={value}"),
+        None => (*key).to_owned(),
+    };
+    cstring(options.iter().map(one).collect::<Vec<_>>().join(","), at)
 }
 
 /// fsconfig(2) takes values of up to 256 bytes, so the layers of an overlay go in one by one
 /// (`lowerdir+`, Linux 6.8) when together they are longer.
-fn data(options: &[(&str, Option<&str>)], at: At) -> Result<Vec<(CString, Option<CString>)>> {
+fn data(
+    options: &[(&str, Option<Cow<'_, str>>)],
+    at: At,
+) -> Result<Vec<(CString, Option<CString>)>> {
     let mut data = Vec::new();
     for (key, value) in options {
         match value {
@@ -214,7 +231,10 @@ fn data(options: &[(&str, Option<&str>)], at: At) -> Result<Vec<(CString, Option
                     data.push((c"lowerdir+".to_owned(), Some(cstring(layer, at)?)));
                 }
             }
-            _ => data.push((cstring(key, at)?, value.map(|v| cstring(v, at)).transpose()?)),
+            _ => {
+                let value = value.as_deref().map(|value| cstring(value, at)).transpose()?;
+                data.push((cstring(key, at)?, value));
+            }
         }
     }
     Ok(data)
@@ -304,8 +324,8 @@ fn fs(
     options: &MountOptions<'_>,
     data: Vec<(CString, Option<CString>)>,
 ) -> Mount {
-    let origin =
-        Origin::Fs { kind: kind.into(), source: Some(c"cgroup".into()), data, scratch: false };
+    let source = Some(c"cgroup".into());
+    let origin = Origin::Fs { kind: kind.into(), source, data, whole: None, scratch: false };
     plain(origin, target, options)
 }
 
@@ -337,25 +357,21 @@ mod tests {
 
     #[test]
     fn an_upper_directory_on_tmpfs_lies_below_the_root() {
-        let options = ["lowerdir=/".to_owned(), "runp.upper=tmpfs".into()];
+        let options = ["lowerdir=/".to_owned(), "volatile".into(), "runp.upper=tmpfs".into()];
         let options = options::parse(&options).unwrap();
         let target = Target::Root(c"/bundle/rootfs".into());
-        let data = overlay_data(&options, &target, At::default()).unwrap();
-        let data = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
-        let expected = [
-            (c"lowerdir", Some(c"/")),
-            (c"upperdir", Some(c"/bundle/rootfs/upper")),
-            (c"workdir", Some(c"/bundle/rootfs/work")),
-        ];
-        assert_eq!(data.collect::<Vec<_>>(), expected);
+        let whole = whole(&overlay_options(&options, &target), At::default()).unwrap();
+        let expected =
+            c"lowerdir=/,volatile,upperdir=/bundle/rootfs/upper,workdir=/bundle/rootfs/work";
+        assert_eq!(whole.as_c_str(), expected);
     }
 
     #[test]
     fn layers() {
         assert_eq!(split_layers("/a:/b\\:c:/d\\\\"), ["/a", "/b:c", "/d\\"]);
         let long = "x".repeat(300);
-        let data =
-            data(&[("lowerdir", Some(&format!("/{long}:/b"))), ("volatile", None)], At::default());
+        let lower = Some(format!("/{long}:/b").into());
+        let data = data(&[("lowerdir", lower), ("volatile", None)], At::default());
         let keys: Vec<_> = data.unwrap().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [c"lowerdir+".to_owned(), c"lowerdir+".into(), c"volatile".into()]);
     }

@@ -120,6 +120,8 @@ pub enum Origin {
         source: Option<CString>,
         /// Its options, for fsconfig(2).
         data: Vec<(CString, Option<CString>)>,
+        /// An overlay's options in one, for mount(2): where fsconfig(2) does not take them.
+        whole: Option<CString>,
         /// Overlay only: upper and work directory on a fresh tmpfs (`runp.upper=tmpfs`).
         scratch: bool,
     },
