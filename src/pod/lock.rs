@@ -34,10 +34,16 @@ pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
         return Err(Error::new(Kind::Bug, "a stored pod has no name"));
     };
     let run = paths.run.join(uid);
-    store::make_private_dir(&run)?;
     let path = lock_path(paths, uid);
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
-    let lock = open(&path, flags, 0o600).doing(|| format!("open {}", path.display()))?;
+    let opened = match open(&path, flags, 0o600) {
+        Err(Errno::ENOENT) => {
+            store::make_private_dir(&run)?;
+            open(&path, flags, 0o600)
+        }
+        opened => opened,
+    };
+    let lock = opened.doing(|| format!("open {}", path.display()))?;
     if !take(&lock).doing(|| format!("lock {}", path.display()))? {
         return Ok(None);
     }

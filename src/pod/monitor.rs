@@ -34,7 +34,7 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Nothing has happened for so long: the pod is idle.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// A pod's monitor.
 struct Monitor {
