@@ -11,7 +11,7 @@ use crate::pod::state::{self, PodState};
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
 use crate::pod::translate::{self, Credentials, Input, Places, Sandbox};
 use crate::pod::worker::Reply;
-use crate::pod::{logs, stream};
+use crate::pod::{Paths, logs, stream};
 use crate::sys::{fork, fs};
 use k8s_openapi::api::core::v1::Container;
 use nix::fcntl::OFlag;
@@ -131,7 +131,7 @@ impl Instance<'_> {
         let paths = &place.config.paths;
         let volumes = sandbox::volume_paths(place)
             .map_err(|(name, error)| error.doing(format!("find the volume {name}")))?;
-        let hidden = [&paths.lib, &paths.run, &paths.logs, &paths.oci].map(Clone::clone);
+        let hidden = state_directories(paths);
         let devices =
             if is_privileged(self.container) { stream::host_devices()? } else { Vec::new() };
         let file = |name| place.dir.join(name);
@@ -176,6 +176,17 @@ impl Instance<'_> {
         }
         Ok(())
     }
+}
+
+/// The state of this instance, and of the default one, which is there under another root too.
+fn state_directories(own: &Paths) -> Vec<PathBuf> {
+    let system = Paths::system();
+    let all = [own, &system].map(|paths| [&paths.lib, &paths.run, &paths.logs, &paths.oci]);
+    let mut dirs: Vec<PathBuf> = all.into_iter().flatten().cloned().collect();
+    dirs.sort();
+    dirs.dedup();
+    dirs.retain(|dir| dir.is_dir());
+    dirs
 }
 
 fn is_privileged(container: &Container) -> bool {
