@@ -16,10 +16,13 @@ use k8s_openapi::api::core::v1::{Event, PodStatus};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// How often a directory is made anew whose parent somebody removed.
+const MAKE_TRIES: usize = 16;
 /// Fewer pods are not worth a thread.
 const MIN_SHARE: usize = 64;
 /// More than any pod that passed validation can need.
@@ -81,8 +84,12 @@ impl Store {
         let dir = self.pod_dir(namespace, name)?;
         loop {
             make_private_dir(&dir)?;
-            if let Some(locked) = lock_dir(&dir, FlockArg::LockExclusive)? {
-                return Ok(locked);
+            match lock_dir(&dir, FlockArg::LockExclusive) {
+                Ok(Some(locked)) => return Ok(locked),
+                Ok(None) => {}
+                // Removed before it was opened.
+                Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -286,9 +293,17 @@ pub fn now_version() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Makes a directory and its missing parents, for root alone.
+/// Makes a directory and its missing parents, for root alone. An emptied parent may be removed by
+/// whoever emptied it, meanwhile.
 pub fn make_private_dir(dir: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    let make = || DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    let mut made = make();
+    for _ in 0..MAKE_TRIES {
+        match made {
+            Err(error) if error.kind() == ErrorKind::NotFound => made = make(),
+            made => return made.doing(|| format!("make the directory {}", dir.display())),
+        }
+    }
     made.doing(|| format!("make the directory {}", dir.display()))
 }
 
@@ -307,7 +322,7 @@ fn is_name(name: &str) -> bool {
 /// The entries of a directory, sorted; none if it is missing.
 fn entries(dir: &Path) -> Result<Vec<String>> {
     let read = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.doing(|| format!("list {}", dir.display()))?,
     };
     let mut names = Vec::new();
@@ -383,8 +398,7 @@ fn version_of(pod: &Pod) -> u64 {
 }
 
 fn is_in_use(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
-    matches!(error.kind(), DirectoryNotEmpty | NotFound)
+    matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound)
 }
 
 #[cfg(test)]

@@ -281,8 +281,8 @@ impl Instance {
     }
 }
 
-/// Directories that stay once an instance has been used.
-const SKELETON: &[&str] = &["lib", "lib/pods", "lib/images", "runp"];
+/// Empty directories that may stay once an instance has been used.
+const SKELETON: &[&str] = &["lib", "lib/pods", "lib/images", "runp", "logs", "run"];
 
 /// A command that was started.
 pub struct Running {
