@@ -114,6 +114,8 @@ impl Bundle {
         let text = fs::read(&file).expect("config.json");
         let mut spec: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         spec["process"]["args"] = args.into();
+        // The newest that every peer knows.
+        spec["ociVersion"] = "1.0.2".into();
         spec["process"]["terminal"] = false.into();
         fs::write(&file, spec.to_string()).expect("config.json");
     }
