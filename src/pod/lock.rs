@@ -1,12 +1,14 @@
 //! A pod's monitor as a process: started, found, waited for. Whoever holds the pod's lock, a flock(2)
-//! of `<run>/<uid>/lock`, is its monitor; the lock dies with its holder.
+//! of `<run>/<uid>/lock`, is its monitor; the lock dies with its holder. Its workers die with it too,
+//! but not at once: each holds a record lock of `<run>/<uid>/workers`, which the next monitor waits
+//! for. A record lock, because a created container is a child of a worker that outlives it.
 
 use super::Paths;
 use super::store::{self, Store};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
 use crate::sys::clone::pidfd_open;
-use crate::sys::fs::{open, try_lock_file};
+use crate::sys::fs::{open, try_lock_file, try_record_lock};
 use crate::sys::poll::poll_in;
 use crate::sys::{Errno, fork};
 use nix::fcntl::OFlag;
@@ -19,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// More than the descriptors that a pause inherits.
+const KEPT_FD: i32 = 512;
 /// How long the workers of a killed monitor may take to be killed too.
-const WORKERS_END: Duration = Duration::from_secs(1);
+const WORKERS_END: Duration = Duration::from_secs(10);
 
 /// The lock of a pod's monitor.
 pub fn lock_path(paths: &Paths, uid: &str) -> PathBuf {
@@ -59,8 +63,8 @@ pub fn ensure_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
     started.map(Some).doing(|| format!("start the monitor of pod {name}"))
 }
 
-/// Takes a monitor's lock; false if there is a monitor. One that was killed leaves the lock to its
-/// workers, which are being killed with it: that is waited for.
+/// Takes a monitor's lock; false if there is a monitor. One that was killed may leave the lock to a
+/// worker that it had just forked: that is waited for.
 fn take(lock: &File) -> Result<bool> {
     let deadline = Instant::now() + WORKERS_END;
     loop {
@@ -78,6 +82,46 @@ fn take(lock: &File) -> Result<bool> {
         }
         poll_in(&[], Some(Duration::from_millis(1)))?;
     }
+}
+
+/// What a worker does first: holds off the next monitor by a lock of its own, then lets go of its
+/// copy of the monitor's.
+pub fn become_worker(run: &Path, lock: &File) -> Result<()> {
+    hold_off(run)?;
+    Ok(fork::close_copy(lock.as_fd())?)
+}
+
+/// Holds off the next monitor for as long as this process lives.
+pub fn hold_off(run: &Path) -> Result<()> {
+    // Closing any descriptor of the file would give up the lock: this one stays, out of the way of
+    // the numbers that a container's own descriptors are put to.
+    let opened = open_workers(run)?;
+    let file = fork::dup_above(opened.as_fd(), KEPT_FD).doing(|| "keep a lock")?;
+    drop(opened);
+    let file = File::from(file);
+    try_record_lock(&file, false).doing(|| "lock out other monitors")?;
+    std::mem::forget(file);
+    Ok(())
+}
+
+/// Waits for the workers of an earlier monitor, which are being killed.
+pub fn await_workers(run: &Path) -> Result<()> {
+    let deadline = Instant::now() + WORKERS_END;
+    let file = open_workers(run)?;
+    while let Err(errno) = try_record_lock(&file, true) {
+        if !matches!(errno, Errno::EAGAIN | Errno::EACCES) || Instant::now() > deadline {
+            return Err(errno).doing(|| "wait for the workers of an earlier monitor");
+        }
+        // There is no event for the end of somebody's record lock.
+        poll_in(&[], Some(Duration::from_millis(1)))?;
+    }
+    Ok(())
+}
+
+fn open_workers(run: &Path) -> Result<File> {
+    let path = run.join("workers");
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    open(&path, flags, 0o600).doing(|| format!("open {}", path.display()))
 }
 
 /// The pid that a monitor has written into its lock; none while it starts.

@@ -27,6 +27,7 @@ use nix::sys::inotify::AddWatchFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// A pod's monitor.
 struct Monitor {
     place: Place,
+    /// Held: this is the pod's monitor.
+    lock: File,
     state: PodState,
     publisher: Publisher,
     /// Tells of changes of `pod.json`.
@@ -65,12 +68,13 @@ pub fn run(config: &Config, namespace: &str, name: &str) -> Result<()> {
     let dir = Store::new(&config.paths.lib).pod_dir(namespace, name)?;
     let Some(pod) = store::read_json::<Pod>(&dir.join("pod.json"))? else { return Ok(()) };
     let uid = pod.metadata.uid.clone().ok_or_else(|| Error::system("a stored pod has no uid"))?;
-    let Some(_lock) = lock::take_lock(inherited, &lock::lock_path(&config.paths, &uid))? else {
+    let Some(lock) = lock::take_lock(inherited, &lock::lock_path(&config.paths, &uid))? else {
         return Ok(());
     };
     let config = apply::Settings::restore(&dir, config)?;
     let run = config.paths.run.join(&uid);
-    let mut monitor = Monitor::new(Place { config, pod, uid, dir, run })?;
+    lock::await_workers(&run)?;
+    let mut monitor = Monitor::new(Place { config, pod, uid, dir, run }, lock)?;
     monitor.begin()?;
     while !monitor.done {
         monitor.turn()?;
@@ -79,7 +83,7 @@ pub fn run(config: &Config, namespace: &str, name: &str) -> Result<()> {
 }
 
 impl Monitor {
-    fn new(place: Place) -> Result<Self> {
+    fn new(place: Place, lock: File) -> Result<Self> {
         let record = Store::new(&place.config.paths.lib).record(&place.dir, &place.uid)?;
         let state = record.map(|record: store::Record<PodState>| record.state).unwrap_or_default();
         let children = signalfd(&[Signal::SIGCHLD]).doing(|| "watch for ended processes")?;
@@ -87,6 +91,7 @@ impl Monitor {
         let publisher = Publisher::new(Node { ip: node_ip() });
         Ok(Self {
             place,
+            lock,
             state,
             publisher,
             watcher,
@@ -268,7 +273,7 @@ impl Monitor {
                 return Err(action);
             }
         }
-        match Worker::start(&self.place, &self.state, action.clone()) {
+        match Worker::start(&self.place, &self.state, action.clone(), &self.lock) {
             Ok(worker) => self.workers.push(worker),
             Err(_) => return Err(action),
         }

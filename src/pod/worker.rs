@@ -5,6 +5,7 @@
 use super::action::Action;
 use super::effects::{self, Place};
 use super::event::{Event, ProbeResult, SandboxFault, StartStage};
+use super::lock;
 use super::state::PodState;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::{Errno, fork, poll};
@@ -48,14 +49,15 @@ impl Reply {
 }
 
 impl Worker {
-    /// Forks one that carries out `action`.
-    pub fn start(place: &Place, state: &PodState, action: Action) -> Result<Self> {
+    /// Forks one that carries out `action` for the holder of `lock`.
+    pub fn start(place: &Place, state: &PodState, action: Action, lock: &File) -> Result<Self> {
         let (read, write) =
             nix::unistd::pipe2(OFlag::O_CLOEXEC).doing(|| "make a worker's pipe")?;
         let mut reply = Reply(write.into());
         let work = || {
             let done = poll::unblock_signals()
                 .map_err(Error::from)
+                .and_then(|()| lock::become_worker(&place.run, lock))
                 .and_then(|()| effects::run(place, state, &action, &mut reply));
             u8::from(done.is_err())
         };

@@ -72,6 +72,13 @@ pub fn dup_to(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
 }
 
+/// Closes a forked child's copy of a descriptor of its parent's. Its owner in the child's memory is
+/// never dropped: the child ends by _exit(2).
+pub fn close_copy(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: no memory is involved; see above for the owner.
+    Errno::result(unsafe { libc::close(fd.as_raw_fd()) }).map(drop)
+}
+
 /// A copy of `fd` whose number is at least `least`, close-on-exec.
 pub fn dup_above(fd: BorrowedFd<'_>, least: i32) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, least)

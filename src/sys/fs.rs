@@ -107,6 +107,14 @@ pub fn try_lock_file(file: &File) -> Result<()> {
         .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
 }
 
+/// A record lock on an open file, fcntl(2): this process's alone, no child inherits it. `exclusive`
+/// or shared; `EAGAIN` at once when another process is in the way.
+pub fn try_record_lock(file: &File, exclusive: bool) -> Result<()> {
+    use rustix::fs::FlockOperation::{NonBlockingLockExclusive, NonBlockingLockShared};
+    let how = if exclusive { NonBlockingLockExclusive } else { NonBlockingLockShared };
+    rustix::fs::fcntl_lock(file, how).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+}
+
 fn flock(path: &Path, how: FlockArg) -> Result<Flock<File>> {
     let file = open(path, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW, 0o600)?;
     Flock::lock(file, how).map_err(|(_, errno)| errno)

@@ -11,7 +11,7 @@ use crate::pod::event::SandboxFault;
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
 use crate::pod::translate::Machine;
 use crate::pod::worker::Reply;
-use crate::pod::{logs, sandbox, state, translate, volumes};
+use crate::pod::{lock, logs, sandbox, state, translate, volumes};
 use crate::sys::{cred, fork, fs};
 use k8s_openapi::api::core::v1::PodSpec;
 use nix::fcntl::OFlag;
@@ -60,7 +60,10 @@ struct NetworkAside(Option<nix::unistd::Pid>);
 impl NetworkAside {
     fn start(place: &Place) -> Result<Self> {
         let Some(bridge) = place.bridge()? else { return Ok(Self(None)) };
-        let work = || u8::from(bridge.prepare(&place.uid, &ports(place)).is_err());
+        let work = || {
+            let held = lock::hold_off(&place.run);
+            held.and_then(|()| bridge.prepare(&place.uid, &ports(place))).is_err().into()
+        };
         fork::fork(work).map(|pid| Self(Some(pid))).doing(|| "fork for the network")
     }
 
@@ -170,6 +173,8 @@ fn hold_output(place: &Place, reply: &mut Reply) -> Result<u32> {
     for number in 0..FIRST_EXTRA_FD {
         fork::dup_to(null.as_fd(), number).doing(|| "give pause its stdio")?;
     }
+    // Its number may be one of those that follow.
+    drop(null);
     let mut held: Vec<File> = Vec::new();
     for container in place.containers() {
         for stream in logs::STREAMS {
