@@ -24,14 +24,19 @@ const OWN: [Signal; 9] = [
     Signal::SIGPIPE,
 ];
 
-/// Waits for the process's end, and relays its terminal and signals until then. Returns its exit
-/// status, 128+N for signal N.
-pub fn supervise(launched: &Launched, master: Option<OwnedFd>) -> Result<i32> {
+/// Keeps the signals that are the process's, from before there is one: one that comes while it is
+/// launched must not end us and leave it behind.
+pub fn hold_signals() -> Result<SignalFd> {
     let forwarded: Vec<Signal> = Signal::iterator().filter(|s| !OWN.contains(s)).collect();
-    let signals = poll::signalfd(&forwarded).doing(|| "wait for signals")?;
+    poll::signalfd(&forwarded).doing(|| "wait for signals")
+}
+
+/// Waits for the process's end, and relays its terminal and `signals` until then. Returns its exit
+/// status, 128+N for signal N.
+pub fn supervise(launched: &Launched, master: Option<OwnedFd>, signals: &SignalFd) -> Result<i32> {
     match master {
-        Some(master) => relay(launched, &signals, master).doing(|| "relay the terminal")?,
-        None => wait(launched, &signals).doing(|| "wait for the process")?,
+        Some(master) => relay(launched, signals, master).doing(|| "relay the terminal")?,
+        None => wait(launched, signals).doing(|| "wait for the process")?,
     }
     clone::wait(&launched.pidfd).doing(|| "wait for the process")
 }

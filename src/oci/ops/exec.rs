@@ -5,7 +5,7 @@ use super::run::{pair, receive_master};
 use super::{Created, ExecOptions};
 use crate::error::{Context, Error, Result};
 use crate::oci::container::{Container, Status};
-use crate::oci::launch::console::supervise;
+use crate::oci::launch::console::{hold_signals, supervise};
 use crate::oci::launch::{self, Job, Launched};
 use crate::oci::plan;
 use crate::sys::cred;
@@ -15,15 +15,18 @@ use std::path::Path;
 /// Runs a process in a running container. Attached: relays a terminal if `process.terminal`,
 /// forwards signals, and returns the exit status (128+N for signal N). Detached: returns 0.
 pub fn exec(root: &Path, id: &str, options: &ExecOptions) -> Result<i32> {
+    if options.detach {
+        return spawn(root, id, options).map(|_| 0);
+    }
+    let signals = hold_signals()?;
     let terminal = options.process.terminal() == Some(true);
-    if options.detach || options.console_socket.is_some() || !terminal {
-        let launched = spawn(root, id, options)?;
-        return if options.detach { Ok(0) } else { supervise(&launched, None) };
+    if options.console_socket.is_some() || !terminal {
+        return supervise(&spawn(root, id, options)?, None, &signals);
     }
     let (console, relay) = pair()?;
     let launched = spawn_with(root, id, options, console)?;
     let master = relay.map(receive_master).transpose()?;
-    supervise(&launched, master)
+    supervise(&launched, master, &signals)
 }
 
 /// As [`exec`], but returns the process instead of waiting: the caller reaps it.

@@ -5,7 +5,7 @@ use super::start::poststart;
 use super::{CreateOptions, Then, delete};
 use crate::error::{Context, Result};
 use crate::oci::bundle::Bundle;
-use crate::oci::launch::console::supervise;
+use crate::oci::launch::console::{hold_signals, supervise};
 use crate::oci::plan::Mode;
 use crate::sys::socket;
 use std::os::fd::OwnedFd;
@@ -14,12 +14,13 @@ use std::os::fd::OwnedFd;
 /// returns its exit status (128+N for signal N).
 pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> {
     let (console, relay) = console(bundle, options, then)?;
+    let signals = (then != Then::Detach).then(hold_signals).transpose()?;
     let (container, launched) = bring_up(bundle, options, Mode::Run, console)?;
-    let ran = poststart(&container, &launched.pidfd).and_then(|()| match then {
-        Then::Detach => Ok(0),
-        Then::Delete | Then::Keep => {
+    let ran = poststart(&container, &launched.pidfd).and_then(|()| match &signals {
+        None => Ok(0),
+        Some(signals) => {
             let master = relay.map(receive_master).transpose()?;
-            supervise(&launched, master)
+            supervise(&launched, master, signals)
         }
     });
     if then == Then::Delete || ran.is_err() {
