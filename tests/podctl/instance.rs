@@ -255,6 +255,8 @@ impl Instance {
                 || fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|of| of == netns);
             // A zombie waits for the machine's init.
             let dead = text("stat").contains(") Z ");
+            // One that is ending has no memory any more: a worker goes with its killed monitor.
+            let dead = dead || (ours && text("cmdline").is_empty() && has_ended(pid));
             if ours && !dead && pid != std::process::id() {
                 world.insert(format!("process {pid} {}", text("cmdline")));
             }
@@ -332,6 +334,11 @@ fn wait_longer<T>(patience: Duration, dir: &Path, ready: impl Fn() -> Option<T>)
         poll::poll_in(&[watcher.as_fd()], Some(left)).unwrap();
         watcher.read().unwrap();
     }
+}
+
+fn has_ended(pid: u32) -> bool {
+    let Ok(process) = clone::pidfd_open(pid.cast_signed()) else { return true };
+    poll::poll_in(&[process.as_fd()], Some(PATIENCE)).unwrap()[0]
 }
 
 fn number(entry: &fs::DirEntry) -> Option<u32> {
