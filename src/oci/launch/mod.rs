@@ -138,21 +138,20 @@ impl Parent<'_> {
         Ok(())
     }
 
-    /// A step upon a child that has failed before fails too; the child's own reason is the first.
+    /// A step upon a child that has failed before fails too; the child's own reason is the first. It
+    /// was sent before the child's end could make anything fail here, perhaps behind barriers that
+    /// have not been read yet.
     fn first_cause(&self, error: Error) -> Error {
         let Some(launched) = &self.launched else { return error };
-        let ended = poll::poll_in(&[launched.pidfd.as_fd()], Some(Duration::ZERO));
-        if ended != Ok(vec![true]) {
-            return error;
-        }
-        // What it said of barriers before may not have been read yet.
-        loop {
+        let control = [launched.control.as_fd()];
+        while poll::poll_in(&control, Some(Duration::ZERO)) == Ok(vec![true]) {
             match self.receive() {
                 Ok(Some(report)) if report.errno != 0 => return self.failed(report),
                 Ok(Some(_)) => {}
-                _ => return error,
+                _ => break,
             }
         }
+        error
     }
 
     /// Waits until the program has been executed, unless it waits for `start`.
