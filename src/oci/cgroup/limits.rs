@@ -4,7 +4,7 @@ use super::file::Limit;
 use super::{Cgroup, Mode, v1, v2};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
-use oci_spec::runtime::{LinuxMemory, LinuxRdma, LinuxResources};
+use oci_spec::runtime::{LinuxHugepageLimit, LinuxMemory, LinuxRdma, LinuxResources};
 use std::collections::HashMap;
 
 impl Cgroup {
@@ -132,6 +132,25 @@ pub(super) fn set_rdma(limit: &Limit<'_>, devices: &HashMap<String, LinuxRdma>) 
             }
         }
         limit.write("rdma.max", &line)?;
+    }
+    Ok(())
+}
+
+/// `hugetlb.SIZE.FILE`: v1 and v2 differ in the last name only.
+pub(super) fn set_huge_pages(
+    limit: &Limit<'_>,
+    pages: &[LinuxHugepageLimit],
+    file: &str,
+) -> Result<()> {
+    for page in pages {
+        let (size, value) = (limit.file_part(page.page_size())?, page.limit().to_string());
+        limit.write(&format!("hugetlb.{size}.{file}"), &value)?;
+        // Reservations are accounted apart since 5.7.
+        let reserved = format!("hugetlb.{size}.rsvd.{file}");
+        match limit.try_write(&reserved, &value) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).doing(|| limit.attempt(&reserved, &value)),
+        }
     }
     Ok(())
 }

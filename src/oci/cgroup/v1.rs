@@ -3,10 +3,10 @@
 
 use super::Cgroup;
 use super::file::Limit;
-use super::limits::{Write, memory_and_swap, pids_max, set_rdma, settle};
+use super::limits::{Write, memory_and_swap, pids_max, set_huge_pages, set_rdma, settle};
 use crate::error::{Context, Result};
 use crate::sys::Errno;
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork};
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork};
 use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice};
 
 /// What the kernel makes of `cpu.shares` out of this range is the nearest end, silently.
@@ -24,7 +24,8 @@ pub(super) fn set_early(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(
     if let Some(io) = resources.block_io() {
         set_block_io(cgroup, io)?;
     }
-    set_huge_pages(cgroup, resources.hugepage_limits().as_deref().unwrap_or_default())?;
+    let pages = resources.hugepage_limits().as_deref().unwrap_or_default();
+    set_huge_pages(&limit(cgroup, "hugetlb", "hugepageLimits"), pages, "limit_in_bytes")?;
     if let Some(network) = resources.network() {
         set_network(cgroup, network)?;
     }
@@ -138,21 +139,6 @@ fn throttles(io: &LinuxBlockIo) -> [Throttle<'_>; 4] {
             io.throttle_write_iops_device(),
         ),
     ]
-}
-
-fn set_huge_pages(cgroup: &Cgroup, pages: &[LinuxHugepageLimit]) -> Result<()> {
-    for page in pages {
-        let limit = limit(cgroup, "hugetlb", "hugepageLimits");
-        let (size, value) = (limit.file_part(page.page_size())?, page.limit().to_string());
-        limit.write(&format!("hugetlb.{size}.limit_in_bytes"), &value)?;
-        // Reservations are accounted apart since 5.7.
-        let reserved = format!("hugetlb.{size}.rsvd.limit_in_bytes");
-        match limit.try_write(&reserved, &value) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).doing(|| limit.attempt(&reserved, &value)),
-        }
-    }
-    Ok(())
 }
 
 fn set_network(cgroup: &Cgroup, network: &LinuxNetwork) -> Result<()> {

@@ -4,10 +4,12 @@
 
 use super::Cgroup;
 use super::file::Limit;
-use super::limits::{Write, memory_and_swap, pids_max, set_rdma, settle, weight_of_shares};
+use super::limits::{
+    Write, memory_and_swap, pids_max, set_huge_pages, set_rdma, settle, weight_of_shares,
+};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxResources};
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use std::collections::HashMap;
 
 /// The kernel's default for `cpu.max`, microseconds.
@@ -24,7 +26,8 @@ pub(super) fn set_early(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(
     if let Some(io) = resources.block_io() {
         set_block_io(cgroup, io)?;
     }
-    set_huge_pages(cgroup, resources.hugepage_limits().as_deref().unwrap_or_default())?;
+    let pages = resources.hugepage_limits().as_deref().unwrap_or_default();
+    set_huge_pages(&limit(cgroup, "hugetlb", "hugepageLimits"), pages, "max")?;
     if let Some(network) = resources.network() {
         let asked = network.class_id().is_some()
             || network.priorities().as_ref().is_some_and(|list| !list.is_empty());
@@ -130,21 +133,6 @@ fn set_io_weight(limit: &Limit<'_>, device: &str, weight: u16) -> Result<()> {
         }
         result => result.doing(|| limit.attempt("io.bfq.weight", &bfq)),
     }
-}
-
-fn set_huge_pages(cgroup: &Cgroup, pages: &[LinuxHugepageLimit]) -> Result<()> {
-    for page in pages {
-        let limit = limit(cgroup, "hugetlb", "hugepageLimits");
-        let (size, value) = (limit.file_part(page.page_size())?, page.limit().to_string());
-        limit.write(&format!("hugetlb.{size}.max"), &value)?;
-        // Reservations are accounted apart since 5.7.
-        let reserved = format!("hugetlb.{size}.rsvd.max");
-        match limit.try_write(&reserved, &value) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).doing(|| limit.attempt(&reserved, &value)),
-        }
-    }
-    Ok(())
 }
 
 /// `memory.kernel` is ignored, as in runc: v2 accounts kernel memory with the rest.
