@@ -4,6 +4,7 @@
 //! list), [`set_defaults`] and [`validate`]; [`resources`] turns its quantities into the kernel's
 //! numbers, [`status`] and [`table`] into what `get` shows.
 
+pub mod api;
 mod cause;
 mod decode;
 pub mod defaults;
@@ -20,6 +21,7 @@ pub mod table;
 mod text;
 mod validate;
 
+pub use api::Resource;
 pub use decode::decode;
 pub use defaults::set_defaults;
 pub use k8s_openapi::api::core::v1::Pod;

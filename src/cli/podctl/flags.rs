@@ -66,6 +66,9 @@ pub enum Verb {
     /// List what there is to manage
     #[command(name = "api-resources")]
     ApiResources(api_resources::Flags),
+    /// List the API versions there are
+    #[command(name = "api-versions")]
+    ApiVersions(api_resources::VersionsFlags),
     /// Print the version
     Version(version::Flags),
 }

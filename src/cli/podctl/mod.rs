@@ -28,7 +28,6 @@ use crate::kube;
 use crate::pod::Engine;
 use clap::{CommandFactory, FromArgMatches};
 use flags::{Cli, Verb};
-use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -68,8 +67,9 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&[error]),
         };
     }
-    let arguments: Vec<OsString> = std::env::args_os().map(usage::long).collect();
-    let cli = Cli::command().try_get_matches_from(&arguments);
+    let command = Cli::command();
+    let arguments = usage::plain(&command, std::env::args_os());
+    let cli = command.try_get_matches_from(&arguments);
     let cli = match cli.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&error, &arguments),
@@ -92,6 +92,7 @@ fn run(cli: Cli) -> Outcome {
     };
     match verb {
         Verb::ApiResources(args) => return api_resources::run(&args),
+        Verb::ApiVersions(_) => return api_resources::versions(),
         Verb::Completion(args) => return completion::run(&args),
         Verb::Version(args) => return version::run(&args),
         _ => {}
@@ -113,7 +114,9 @@ fn run(cli: Cli) -> Outcome {
         Verb::Load(args) => load::run(&call, &args),
         Verb::Logs(args) => logs::run(&call, &args),
         Verb::Tree(args) => tree::run(&call, &args),
-        Verb::ApiResources(_) | Verb::Completion(_) | Verb::Version(_) => Ok(0),
+        Verb::ApiResources(_) | Verb::ApiVersions(_) | Verb::Completion(_) | Verb::Version(_) => {
+            Ok(0)
+        }
     }
 }
 

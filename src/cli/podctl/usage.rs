@@ -2,13 +2,13 @@
 
 use super::{print, tell};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Command};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Verbs of kubectl that podctl does not have.
-const NOT_YET: [&str; 32] = [
+const NOT_YET: [&str; 31] = [
     "annotate",
-    "api-versions",
     "attach",
     "auth",
     "autoscale",
@@ -41,14 +41,42 @@ const NOT_YET: [&str; 32] = [
     "wait",
 ];
 
-/// `-validate` for `--validate`, as it is often written.
-pub fn long(argument: OsString) -> OsString {
-    match argument.to_str() {
-        Some(text) if text == "-validate" || text.starts_with("-validate=") => {
-            format!("-{text}").into()
+/// The arguments as clap takes them: `--validate` where `-validate` is written, as it often is, and
+/// no `=true` or `=false` behind a flag that is one or the other.
+pub fn plain(command: &Command, arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut plain = Vec::new();
+    let mut verb = None;
+    let mut ended = false;
+    for argument in arguments {
+        let Some(text) = argument.to_str().filter(|text| !ended && text.starts_with('-')) else {
+            verb =
+                verb.or_else(|| argument.to_str().and_then(|word| command.find_subcommand(word)));
+            plain.push(argument);
+            continue;
+        };
+        ended = text == "--";
+        let text = if text == "-validate" || text.starts_with("-validate=") {
+            format!("-{text}")
+        } else {
+            text.to_owned()
+        };
+        match text.strip_prefix("--").and_then(|flag| flag.split_once('=')) {
+            Some((flag, value)) if verb.is_some_and(|verb| is_switch(verb, flag)) => {
+                match super::flags::parse_bool(value) {
+                    Ok(true) => plain.push(format!("--{flag}").into()),
+                    Ok(false) => {}
+                    Err(_) => plain.push(text.into()),
+                }
+            }
+            _ => plain.push(text.into()),
         }
-        _ => argument,
     }
+    plain
+}
+
+fn is_switch(verb: &Command, flag: &str) -> bool {
+    let mut flags = verb.get_arguments();
+    flags.any(|arg| arg.get_long() == Some(flag) && matches!(arg.get_action(), ArgAction::SetTrue))
 }
 
 /// Prints what clap has to say, help or an error, and gives the exit status.
@@ -125,8 +153,9 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
 
 /// The verb of a command line that cannot be read: the first word that is one.
 fn verb(arguments: &[OsString]) -> Option<&str> {
-    const VERBS: [&str; 12] = [
+    const VERBS: [&str; 13] = [
         "api-resources",
+        "api-versions",
         "apply",
         "completion",
         "delete",
@@ -147,7 +176,7 @@ fn verb(arguments: &[OsString]) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::cli::podctl::flags::Cli;
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn errors_are_kubectls() {
@@ -180,10 +209,26 @@ mod tests {
     }
 
     #[test]
+    fn flags_are_made_plain() {
+        let cases = [
+            ("apply -validate -f x", "apply --validate -f x"),
+            ("apply -validate=true -f x", "apply --validate=true -f x"),
+            ("get po --watch=true --no-headers=false", "get po --watch"),
+            ("get po --watch=maybe", "get po --watch=maybe"),
+            ("exec x -- get --watch=true -validate", "exec x -- get --watch=true -validate"),
+            ("get po -l a=true", "get po -l a=true"),
+        ];
+        for (line, expected) in cases {
+            let words = line.split(' ').map(OsString::from);
+            let plain = plain(&Cli::command(), words);
+            let plain: Vec<&str> = plain.iter().filter_map(|word| word.to_str()).collect();
+            assert_eq!(plain.join(" "), expected);
+        }
+    }
+
+    #[test]
     fn a_verb_is_found_among_flags() {
         let line: Vec<OsString> = ["podctl", "-n", "x", "get", "--", "logs"].map(Into::into).into();
         assert_eq!(verb(&line), Some("get"));
-        assert_eq!(long("-validate".into()), "--validate");
-        assert_eq!(long("-v".into()), "-v");
     }
 }
