@@ -47,6 +47,11 @@ pub enum Event {
         /// What could not be undone.
         failure: Option<String>,
     },
+    /// `StartContainer` pulls the image.
+    ImagePulling {
+        /// Whose.
+        container: String,
+    },
     /// `StartContainer` found the image; the start goes on.
     ImageReady {
         /// Whose.
@@ -57,6 +62,8 @@ pub enum Event {
         image_id: String,
         /// The image's StopSignal; 0 if it names none.
         stop_signal: i32,
+        /// The pull, if one was needed.
+        pulled: Option<Pulled>,
     },
     /// Answers `StartContainer`: there is no image.
     ImageFailed {
@@ -140,6 +147,17 @@ pub enum SandboxFault {
     Sandbox,
 }
 
+/// A pull that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulled {
+    /// How long it took, milliseconds.
+    pub took: u64,
+    /// The same with the wait for another pull of the image.
+    pub with_waiting: u64,
+    /// Bytes of the image's blobs.
+    pub size: u64,
+}
+
 /// Why a container has no image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImageFault {
@@ -149,6 +167,8 @@ pub enum ImageFault {
     NeverPull,
     /// It could not be pulled: `ErrImagePull`.
     Pull,
+    /// The registry could not be reached: `RegistryUnavailable`.
+    Unavailable,
     /// The store cannot be read: `ImageInspectError`.
     Inspect,
 }

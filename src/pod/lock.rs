@@ -157,6 +157,27 @@ fn lock_is_gone(lock: &File) -> Result<bool> {
     Ok(lock.metadata().doing(|| "look at a monitor's lock")?.nlink() == 0)
 }
 
+/// What its workers need of the environment to pull images: proxies, and where credentials,
+/// certificates and the registries' settings are.
+const PULLS_NEED: &[&str] = &[
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "HOME",
+    "PATH",
+    "DOCKER_CONFIG",
+    "REGISTRY_AUTH_FILE",
+    "XDG_RUNTIME_DIR",
+    "CONTAINERS_REGISTRIES_CONF",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
 /// The monitor is a fresh process, so that it holds nothing of this one. The lock goes with it as
 /// its stdin: held without a gap, by whoever is alive.
 fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<OwnedFd> {
@@ -166,7 +187,13 @@ fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<Owned
         command.arg("--root").arg(root);
     }
     command.args(["monitor", "--namespace", namespace, "--name", name]);
-    command.env_clear().stdin(lock).stdout(Stdio::null()).stderr(Stdio::null());
+    let kept = |name: &&str| std::env::var_os(name).map(|value| (*name, value));
+    command
+        .env_clear()
+        .envs(PULLS_NEED.iter().filter_map(kept))
+        .stdin(lock)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let child = command.spawn()?;
     // Our child, and not waited for: the pid is its own.
     Ok(pidfd_open(i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?)?)

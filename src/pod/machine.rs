@@ -135,7 +135,8 @@ fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
         | Event::SandboxFailed { .. }
         | Event::SandboxExited { .. }
         | Event::SandboxStopped { .. } => life::sandbox_happened(turn, state, event),
-        Event::ImageReady { container, .. }
+        Event::ImagePulling { container }
+        | Event::ImageReady { container, .. }
         | Event::ImageFailed { container, .. }
         | Event::ContainerStarted { container, .. }
         | Event::ContainerFailed { container, .. } => {

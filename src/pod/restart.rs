@@ -71,6 +71,24 @@ pub fn go_duration(seconds: u32) -> String {
     }
 }
 
+/// Milliseconds as Go prints them: `12ms`, `1.234s`, `1m2.5s`.
+pub fn go_millis(millis: u64) -> String {
+    let (minutes, rest) = (millis / 60_000, millis % 60_000);
+    match millis {
+        0 => return "0s".into(),
+        1..1000 => return format!("{millis}ms"),
+        _ => {}
+    }
+    let fraction = format!(".{:03}", rest % 1000);
+    let seconds =
+        format!("{}{}s", rest / 1000, fraction.trim_end_matches('0').trim_end_matches('.'));
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => seconds,
+        (0, minutes) => format!("{minutes}m{seconds}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+    }
+}
+
 fn is_forgotten(backoff: &Backoff, seen: Timestamp) -> bool {
     seen.duration_since(backoff.updated) > SignedDuration::from_secs(2 * i64::from(LONGEST))
 }
@@ -131,5 +149,7 @@ mod tests {
     fn durations_read_as_in_go() {
         let printed = [10, 40, 80, 160, 300].map(go_duration);
         assert_eq!(printed, ["10s", "40s", "1m20s", "2m40s", "5m0s"]);
+        let printed = [0, 12, 1234, 2000, 62_500, 3_600_010].map(go_millis);
+        assert_eq!(printed, ["0s", "12ms", "1.234s", "2s", "1m2.5s", "1h0m0.01s"]);
     }
 }

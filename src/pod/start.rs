@@ -2,9 +2,9 @@
 //! the back-offs.
 
 use super::action::{Action, EventKind};
-use super::event::{Event, ExitStatus, Hook, ImageFault, StartStage};
+use super::event::{Event, ExitStatus, Hook, ImageFault, Pulled, StartStage};
 use super::machine::Turn;
-use super::restart::{go_duration, hold, is_final, later, raise};
+use super::restart::{go_duration, go_millis, hold, is_final, later, raise};
 use super::state::{
     ContainerState, Exit, KillReason, PodState, SandboxStep, Step, Waiting, container_id,
 };
@@ -77,15 +77,16 @@ pub fn answered(
         return;
     }
     match event {
-        Event::ImageReady { image, image_id, stop_signal, .. } => {
+        Event::ImagePulling { .. } => {
+            let message = format!("Pulling image {:?}", container.image.wanted);
+            turn.record(EventKind::Normal, "Pulling", message, Some(&container.name));
+        }
+        Event::ImageReady { image, image_id, stop_signal, pulled, .. } => {
             container.image.name.clone_from(image);
             container.image.id.clone_from(image_id);
             container.image.stop_signal = *stop_signal;
             container.image.backoff = None;
-            let message = format!(
-                "Container image {:?} already present on machine and can be accessed by the pod",
-                container.image.wanted
-            );
+            let message = got_image(&container.image.wanted, pulled.as_ref());
             turn.record(EventKind::Normal, "Pulled", message, Some(&container.name));
         }
         Event::ImageFailed { fault, message, .. } => {
@@ -104,6 +105,19 @@ pub fn answered(
         }
         _ => {}
     }
+}
+
+fn got_image(wanted: &str, pulled: Option<&Pulled>) -> String {
+    let Some(Pulled { took, with_waiting, size }) = pulled else {
+        return format!(
+            "Container image {wanted:?} already present on machine and can be accessed by the pod"
+        );
+    };
+    format!(
+        "Successfully pulled image {wanted:?} in {} ({} including waiting). Image size: {size} bytes.",
+        go_millis(*took),
+        go_millis(*with_waiting)
+    )
 }
 
 /// The postStart hook has returned.
@@ -233,7 +247,9 @@ fn remind(turn: &mut Turn<'_>, container: &mut ContainerState) {
     }
     match container.waiting.as_ref().map(|waiting| waiting.reason.as_str()) {
         Some("CrashLoopBackOff") => tell_crash_loop(turn, container),
-        Some("ErrImagePull" | "ImagePullBackOff") => tell_pull_hold(turn, container),
+        Some("ErrImagePull" | "RegistryUnavailable" | "ImagePullBackOff") => {
+            tell_pull_hold(turn, container)
+        }
         _ => container.remind = None,
     }
 }
@@ -242,8 +258,11 @@ fn tell_pull_hold(turn: &mut Turn<'_>, container: &mut ContainerState) {
     let held = format!("Back-off pulling image {:?}", container.image.wanted);
     if let Some(Waiting { reason, message }) = container.waiting.take() {
         // The first time it is still the pull's own error.
-        let shown =
-            if reason == "ErrImagePull" { format!("{held}: {reason}: {message}") } else { message };
+        let shown = if reason == "ImagePullBackOff" {
+            message
+        } else {
+            format!("{held}: {reason}: {message}")
+        };
         container.waiting = waiting("ImagePullBackOff", &shown);
     }
     turn.record(EventKind::Normal, "BackOff", held, Some(&container.name));
@@ -277,17 +296,27 @@ fn image_failed(
         ImageFault::Pull => {
             ("ErrImagePull", "Failed", format!("Failed to pull image {image:?}: {message}"))
         }
+        ImageFault::Unavailable => {
+            let text = format!("Failed to pull image {image:?}: RegistryUnavailable: {message}");
+            ("RegistryUnavailable", "Failed", text)
+        }
     };
-    turn.record(EventKind::Warning, event, text.clone(), Some(&container.name));
+    let shown = match fault {
+        ImageFault::Pull => message.to_owned(),
+        ImageFault::Unavailable => {
+            format!("image pull failed for {image} because the registry is unavailable: {message}")
+        }
+        _ => text.clone(),
+    };
+    turn.record(EventKind::Warning, event, text, Some(&container.name));
     record_error(turn, container, reason);
-    if fault == ImageFault::Pull {
-        container.waiting = waiting(reason, message);
+    container.waiting = waiting(reason, &shown);
+    if matches!(fault, ImageFault::Pull | ImageFault::Unavailable) {
         raise(&mut container.image.backoff, turn.now, turn.now);
         let delay = container.image.backoff.map_or(0, |backoff| backoff.delay);
         container.not_before = Some(later(turn.now, delay));
         container.remind = Some(later(turn.now, SHOW_PULL_HOLD));
     } else {
-        container.waiting = waiting(reason, &text);
         container.not_before = Some(later(turn.now, RETRY));
     }
 }

@@ -91,7 +91,7 @@ impl Worker {
 }
 
 fn is_answer(event: &Event) -> bool {
-    !matches!(event, Event::ImageReady { .. })
+    !matches!(event, Event::ImagePulling { .. } | Event::ImageReady { .. })
 }
 
 /// The answer of a worker that died.

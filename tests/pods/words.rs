@@ -31,6 +31,7 @@ pub fn describe(event: &Event) -> String {
         Event::SandboxFailed { attempt, .. } => format!("sandbox {attempt} fails"),
         Event::SandboxExited { attempt } => format!("sandbox {attempt} dies"),
         Event::SandboxStopped { attempt, .. } => format!("sandbox {attempt} is gone"),
+        Event::ImagePulling { container } => format!("{container} pulls its image"),
         Event::ImageReady { container, .. } => format!("{container} has its image"),
         Event::ImageFailed { container, .. } => format!("{container} has no image"),
         Event::ContainerStarted { container, attempt, .. } => {

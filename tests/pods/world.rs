@@ -255,8 +255,13 @@ impl World {
         let image = spec.containers.iter().find(|it| it.name == container).unwrap().image.clone();
         let image = format!("docker.io/library/{}", image.unwrap());
         let image_id = format!("{image}@sha256:0a3f");
-        let ready =
-            Event::ImageReady { container: container.clone(), image, image_id, stop_signal: 0 };
+        let ready = Event::ImageReady {
+            container: container.clone(),
+            image,
+            image_id,
+            stop_signal: 0,
+            pulled: None,
+        };
         self.after_ms(1, ready);
         if let Some((stage, message)) = program.start_fails {
             return self.after_ms(5, Event::ContainerFailed { container, attempt, stage, message });

@@ -42,6 +42,7 @@ pub fn start(
         image_id: found.id.clone(),
         // One that nobody knows is as good as none.
         stop_signal: image::config::stop_signal(&found.image.config).unwrap_or(0),
+        pulled: None,
     })?;
     let instance = Instance {
         place,
