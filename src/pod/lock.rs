@@ -187,13 +187,8 @@ fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<Owned
         command.arg("--root").arg(root);
     }
     command.args(["monitor", "--namespace", namespace, "--name", name]);
-    let kept = |name: &&str| std::env::var_os(name).map(|value| (*name, value));
-    command
-        .env_clear()
-        .envs(PULLS_NEED.iter().filter_map(kept))
-        .stdin(lock)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let kept = PULLS_NEED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.env_clear().envs(kept).stdin(lock).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn()?;
     // Our child, and not waited for: the pid is its own.
     Ok(pidfd_open(i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?)?)
