@@ -1,9 +1,8 @@
 //! DECIDE: what a pod does next. Pure: no clock, no files, no processes.
 //!
 //! One turn takes one event into the state, then follows up on everything that the state now
-//! allows: a sandbox first, in it the containers in the order of the spec (side by side, but for a
-//! postStart hook, which holds up those after it), at the end the teardown. What a container needs
-//! is in `start` and `stop`.
+//! allows: a sandbox first, in it the containers in the order of the spec, one started after another,
+//! at the end the teardown. What a container needs is in `start` and `stop`.
 
 use super::action::{Action, EventKind, PodEvent};
 use super::event::{Event, Hook, ProbeKind};

@@ -22,19 +22,16 @@ const RETRY: i64 = 10;
 /// notices it that late, and `RunContainerError` would not be seen otherwise.
 const NOTICE_START_ERROR: i64 = 1;
 
-/// Starts the containers that are to run and may, in the order of the spec. One with a postStart
-/// hook holds up those after it until the hook has ended; the others need not wait for each other.
+/// Starts the next container that is to run and may, in the order of the spec: one at a time, its
+/// postStart hook included, as the kubelet does.
 pub fn start_next(turn: &mut Turn<'_>, containers: &mut [ContainerState]) {
     for container in containers.iter_mut() {
         remind(turn, container);
     }
+    if containers.iter().any(is_on_its_way) {
+        return;
+    }
     for container in containers.iter_mut() {
-        if is_on_its_way(container) {
-            if turn.spec(&container.name).is_some_and(has_post_start) {
-                return;
-            }
-            continue;
-        }
         let later = container.not_before.is_some_and(|time| time > turn.now);
         if !can_start(container) || later || is_held(turn, container) {
             continue;
@@ -44,11 +41,8 @@ pub fn start_next(turn: &mut Turn<'_>, containers: &mut [ContainerState]) {
         container.remind = None;
         let spec = turn.spec(&container.name);
         container.image.wanted = spec.and_then(|spec| spec.image.clone()).unwrap_or_default();
-        let name = container.name.clone();
-        turn.actions.push(Action::StartContainer { container: name, attempt });
-        if turn.spec(&container.name).is_some_and(has_post_start) {
-            return;
-        }
+        let container = container.name.clone();
+        return turn.actions.push(Action::StartContainer { container, attempt });
     }
 }
 
