@@ -6,6 +6,7 @@
 //! with a warning, fields that Go leaves at zero are filled in) and parsed once more, this time
 //! with the JSON path of what is wrong.
 
+use super::place;
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, fs};
 use oci_spec::runtime::{Capability, Spec};
@@ -62,17 +63,17 @@ fn parse(bytes: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
 /// Any of oci-spec's types from JSON; an error names the JSON path. The one decoder of the runtime:
 /// a second one of such types is 0.4 MB of code.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let error = error.into_inner();
+    serde_json::from_slice(bytes).map_err(|error| {
         let cause = error.to_string();
         if !error.is_data() {
             return Error::user(cause);
         }
         // The place in the text is of no use beside the path, and wrong in a mended text.
         let cause = cause.rsplit_once(" at line ").map_or(&*cause, |(cause, _)| cause);
-        Error::user(cause).doing(path)
+        match place::path(bytes, error.line(), error.column()) {
+            path if path.is_empty() => Error::user(cause),
+            path => Error::user(cause).doing(path),
+        }
     })
 }
 

@@ -7,6 +7,7 @@ pub mod example;
 pub mod host;
 pub mod launch;
 pub mod ops;
+mod place;
 pub mod plan;
 pub mod seccomp;
 pub mod selfexe;
