@@ -25,6 +25,8 @@ pub enum Kind {
     AlreadyExists,
     /// `Error from server (Conflict)`.
     Conflict,
+    /// `Error from server (Forbidden)`.
+    Forbidden,
     /// `Error from server (BadRequest)`.
     BadRequest,
     /// `The Pod "x" is invalid: …`: the message is whole already.

@@ -27,6 +27,7 @@ pub fn kubectl(error: &Error) {
         Kind::NotFound => format!("Error from server (NotFound): {error}"),
         Kind::AlreadyExists => format!("Error from server (AlreadyExists): {error}"),
         Kind::Conflict => format!("Error from server (Conflict): {error}"),
+        Kind::Forbidden => format!("Error from server (Forbidden): {error}"),
         Kind::BadRequest => format!("Error from server (BadRequest): {error}"),
         // The message is whole: `The Pod "x" is invalid: …`.
         Kind::Invalid => error.to_string(),

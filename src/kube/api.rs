@@ -1,5 +1,7 @@
 //! The kinds of objects that there are, and what kubectl calls them: the rows of `api-resources`.
 
+use crate::error::{Error, Kind};
+
 /// A kind of object (an "API resource").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
@@ -75,9 +77,24 @@ impl Resource {
         self.facts().namespaced
     }
 
+    /// Whether its objects are made by manifests; the others are only read.
+    pub fn is_stored(self) -> bool {
+        !matches!(self, Self::Events | Self::Nodes)
+    }
+
     /// What the API can do with it.
     pub fn verbs(self) -> &'static [&'static str] {
         self.facts().verbs
+    }
+
+    /// kubectl's `pods "x" not found`.
+    pub fn not_found(self, name: &str) -> Error {
+        Error::new(Kind::NotFound, format!("{} \"{name}\" not found", self.plural()))
+    }
+
+    /// kubectl's `pods "x" already exists`.
+    pub fn already_exists(self, name: &str) -> Error {
+        Error::new(Kind::AlreadyExists, format!("{} \"{name}\" already exists", self.plural()))
     }
 
     fn facts(self) -> Facts {

@@ -5,6 +5,11 @@ use std::fmt::Display;
 
 /// The error about the Pod `name` with all its causes, each once; `None` without causes.
 pub fn invalid(name: &str, causes: Vec<String>) -> Option<Error> {
+    invalid_object("Pod", name, causes)
+}
+
+/// As [`invalid`], about an object of any kind.
+pub fn invalid_object(kind: &str, name: &str, causes: Vec<String>) -> Option<Error> {
     let mut once: Vec<String> = Vec::with_capacity(causes.len());
     for cause in causes {
         if !once.contains(&cause) {
@@ -13,8 +18,8 @@ pub fn invalid(name: &str, causes: Vec<String>) -> Option<Error> {
     }
     let story = match once.as_slice() {
         [] => return None,
-        [cause] => format!("The Pod \"{name}\" is invalid: {cause}"),
-        causes => format!("The Pod \"{name}\" is invalid: \n* {}", causes.join("\n* ")),
+        [cause] => format!("The {kind} \"{name}\" is invalid: {cause}"),
+        causes => format!("The {kind} \"{name}\" is invalid: \n* {}", causes.join("\n* ")),
     };
     Some(Error::new(Kind::Invalid, story))
 }

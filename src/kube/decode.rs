@@ -1,13 +1,14 @@
 //! A manifest file into objects, strictly: what kubectl and the API server would refuse is
 //! refused in their words, and so is by name what runp does not do yet.
 
-use super::{Object, strict, support, text};
+use super::{Object, Resource, strict, support, text};
 use crate::error::{Error, Kind, Result};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Kinds of Kubernetes that runp knows of and does not run.
-const LATER: [(&str, &str); 34] = [
+const LATER: [(&str, &str); 31] = [
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "ReplicaSet"),
@@ -28,25 +29,31 @@ const LATER: [(&str, &str); 34] = [
     ("scheduling.k8s.io/v1", "PriorityClass"),
     ("storage.k8s.io/v1", "StorageClass"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
-    ("v1", "ConfigMap"),
     ("v1", "Endpoints"),
     ("v1", "Event"),
     ("v1", "LimitRange"),
-    ("v1", "Namespace"),
     ("v1", "Node"),
     ("v1", "PersistentVolume"),
     ("v1", "PersistentVolumeClaim"),
     ("v1", "PodTemplate"),
     ("v1", "ReplicationController"),
     ("v1", "ResourceQuota"),
-    ("v1", "Secret"),
     ("v1", "Service"),
     ("v1", "ServiceAccount"),
 ];
 
+/// An object, and what the manifest says.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// Word for word.
+    pub given: Value,
+    /// Typed, without what only the server sets.
+    pub object: Object,
+}
+
 /// The objects of `text`, which came from `file` (as the user named it). All or nothing: the first
 /// object that cannot be had is the error.
-pub fn decode(file: &str, text: &str) -> Result<Vec<Object>> {
+pub fn decode(file: &str, text: &str) -> Result<Vec<Decoded>> {
     let mut objects = Vec::new();
     for document in text::documents(file, text)? {
         objects_of(file, &document.value, &document.duplicates, &mut objects)?;
@@ -58,11 +65,11 @@ fn objects_of(
     file: &str,
     value: &Value,
     duplicates: &[String],
-    into: &mut Vec<Object>,
+    into: &mut Vec<Decoded>,
 ) -> Result<()> {
     let (version, kind) = version_and_kind(file, value)?;
     match (version, kind) {
-        ("v1", "List" | "PodList") => {
+        ("v1", "List" | "PodList" | "ConfigMapList" | "SecretList" | "NamespaceList") => {
             let items = value.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             for (index, item) in items.iter().enumerate() {
                 let above = format!("items[{index}].");
@@ -72,17 +79,21 @@ fn objects_of(
             }
             Ok(())
         }
-        ("v1", "Pod") => {
-            let pod = pod(value, duplicates).map_err(|error| match error.kind() {
-                Kind::BadRequest => error
-                    .doing(format!("error when creating \"{file}\""))
-                    .hint(format!("in Pod \"{}\"", name_of(value))),
-                _ => error,
-            })?;
-            into.push(Object::Pod(Box::new(pod)));
+        _ => {
+            let resource = Resource::of(version, kind).filter(|kind| kind.is_stored());
+            let Some(resource) = resource else {
+                return Err(not_run(file, value, version, kind));
+            };
+            let object =
+                object(resource, value, duplicates).map_err(|error| match error.kind() {
+                    Kind::BadRequest => error
+                        .doing(format!("error when creating \"{file}\""))
+                        .hint(format!("in {kind} \"{}\"", name_of(value))),
+                    _ => error,
+                })?;
+            into.push(Decoded { given: value.clone(), object });
             Ok(())
         }
-        _ => Err(not_run(file, value, version, kind)),
     }
 }
 
@@ -106,29 +117,61 @@ fn version_and_kind<'a>(file: &str, value: &'a Value) -> Result<(&'a str, &'a st
     }
 }
 
-fn pod(value: &Value, duplicates: &[String]) -> Result<Pod> {
-    const CANNOT: &str = "Pod in version \"v1\" cannot be handled as a Pod";
-    let (pod, unknown) = strict::from_value::<Pod>(value).map_err(|wrong| {
-        let error = Error::new(Kind::BadRequest, format!("{CANNOT}: {}", wrong.message));
-        error.hint(format!("in Pod \"{}\", at {}", name_of(value), wrong.path))
+/// The object of that kind which `value` describes.
+fn object(resource: Resource, value: &Value, duplicates: &[String]) -> Result<Object> {
+    let mut object = match resource {
+        Resource::ConfigMaps => Object::ConfigMap(Box::new(typed("ConfigMap", value, duplicates)?)),
+        Resource::Namespaces => Object::Namespace(Box::new(typed("Namespace", value, duplicates)?)),
+        Resource::Secrets => Object::Secret(Box::new(typed("Secret", value, duplicates)?)),
+        Resource::Pods => {
+            let pod = typed("Pod", value, duplicates)?;
+            support::check(name_of(value), value)?;
+            Object::Pod(Box::new(pod))
+        }
+        Resource::Events | Resource::Nodes => {
+            return Err(Error::new(Kind::Bug, format!("a {} is not stored", resource.kind())));
+        }
+    };
+    match &mut object {
+        Object::Pod(pod) => pod.status = None,
+        Object::Namespace(namespace) => namespace.status = None,
+        Object::ConfigMap(_) | Object::Secret(_) => {}
+    }
+    without_server_fields(object.metadata_mut());
+    Ok(object)
+}
+
+fn typed<'v, T: Deserialize<'v>>(kind: &str, value: &'v Value, duplicates: &[String]) -> Result<T> {
+    let cannot = || format!("{kind} in version \"v1\" cannot be handled as a {kind}");
+    let (object, unknown) = strict::from_value::<T>(value).map_err(|wrong| {
+        let message = base64_words(&wrong.message);
+        let error = Error::new(Kind::BadRequest, format!("{}: {message}", cannot()));
+        error.hint(format!("in {kind} \"{}\", at {}", name_of(value), wrong.path))
     })?;
     let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
     let twice = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
     let causes: Vec<String> = unknown.chain(twice).collect();
-    if !causes.is_empty() {
-        let causes = causes.join(", ");
-        let story = format!("{CANNOT}: strict decoding error: {causes}");
-        return Err(Error::new(Kind::BadRequest, story));
+    if causes.is_empty() {
+        return Ok(object);
     }
-    support::check(name_of(value), value)?;
-    Ok(without_server_fields(pod))
+    let story = format!("{}: strict decoding error: {}", cannot(), causes.join(", "));
+    Err(Error::new(Kind::BadRequest, story))
+}
+
+/// Go's words for what is no base64.
+fn base64_words(message: &str) -> String {
+    let at = message.rsplit_once("offset ").map(|(_, at)| at.trim_end_matches('.'));
+    match at {
+        Some(at) if message.starts_with("Invalid ") => {
+            format!("illegal base64 data at input byte {at}")
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// The API server sets these itself and ignores what a manifest says (`kubectl get -o yaml` piped
 /// back into `apply`).
-fn without_server_fields(mut pod: Pod) -> Pod {
-    pod.status = None;
-    let metadata = &mut pod.metadata;
+fn without_server_fields(metadata: &mut ObjectMeta) {
     metadata.creation_timestamp = None;
     metadata.deletion_timestamp = None;
     metadata.deletion_grace_period_seconds = None;
@@ -137,7 +180,6 @@ fn without_server_fields(mut pod: Pod) -> Pod {
     metadata.resource_version = None;
     metadata.self_link = None;
     metadata.uid = None;
-    pod
 }
 
 fn not_run(file: &str, value: &Value, version: &str, kind: &str) -> Error {
@@ -145,7 +187,7 @@ fn not_run(file: &str, value: &Value, version: &str, kind: &str) -> Error {
     let known = LATER.contains(&(version, kind)) || (version == "v1" && kind.ends_with("List"));
     if known {
         return Error::user(format!("{kind} \"{name}\" in \"{file}\": not supported by runp yet"))
-            .hint("runp runs kind: Pod");
+            .hint("runp runs pods, and knows config maps, secrets and namespaces");
     }
     let namespace = value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("");
     Error::user(format!(

@@ -6,7 +6,7 @@ use serde_json::json;
 
 fn pods(text: &str) -> Vec<Value> {
     let objects = decode("f.yaml", text).unwrap_or_else(|error| panic!("{error}"));
-    objects.iter().map(|Object::Pod(pod)| serde_json::to_value(pod).unwrap()).collect()
+    objects.iter().map(|decoded| decoded.object.to_value().unwrap()).collect()
 }
 
 fn refusal(text: &str) -> String {
@@ -199,7 +199,8 @@ fn refuses_other_kinds_by_name() {
 fn takes_the_examples() {
     let text = include_str!("../../examples/hello.yaml");
     let objects = decode("hello.yaml", text).unwrap();
-    for Object::Pod(mut pod) in objects {
+    for decoded in objects {
+        let Object::Pod(mut pod) = decoded.object else { panic!("a pod") };
         crate::kube::set_defaults(&mut pod);
         crate::kube::validate(&pod).unwrap();
     }
@@ -209,7 +210,7 @@ fn takes_the_examples() {
 fn takes_the_manifest_of_the_main_job() {
     let text = include_str!("../../tests/golden/kube/nginx.yaml");
     let objects = decode("nginx.yaml", text).unwrap();
-    let [Object::Pod(pod)] = objects.as_slice() else { panic!("{objects:?}") };
+    let Object::Pod(pod) = &objects[0].object else { panic!("{objects:?}") };
     let mut pod = pod.as_ref().clone();
     crate::kube::set_defaults(&mut pod);
     crate::kube::validate(&pod).unwrap();

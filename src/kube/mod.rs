@@ -10,6 +10,7 @@ mod decode;
 pub mod defaults;
 pub mod duration;
 mod json;
+mod object;
 pub mod quantity;
 pub mod resources;
 mod rules;
@@ -22,16 +23,10 @@ mod text;
 mod validate;
 
 pub use api::Resource;
-pub use decode::decode;
+pub use decode::{Decoded, decode};
 pub use defaults::set_defaults;
 pub use k8s_openapi::api::core::v1::Pod;
+pub use object::Object;
 pub use quantity::Quantity;
 pub use selector::Selector;
 pub use validate::{namespace_name, pod_name, validate, validate_update};
-
-/// A decoded manifest document.
-#[derive(Clone, Debug)]
-pub enum Object {
-    /// `kind: Pod`.
-    Pod(Box<Pod>),
-}

@@ -3,17 +3,17 @@
 
 use super::lock;
 use super::state::{End, PodState};
-use super::store::{self, Locked, Record, Store};
-use super::{Applied, Config, DeleteOptions, Network, Paths};
+use super::store::{self, Record, Store};
+use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
-use crate::kube::{self, Pod};
+use crate::kube::{Decoded, Object, Pod};
 use crate::sys::Errno;
-use crate::sys::fs::read_kernel_file;
 use crate::sys::poll::{Watcher, poll_in};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use nix::sys::inotify::AddWatchFlags;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         let no_network = config.network == Network::None;
         Self { node: config.node.clone(), no_network, pod_cidr: config.pod_cidr.clone() }
     }
@@ -53,80 +53,40 @@ impl Settings {
 }
 
 /// See [`super::Engine::apply`].
-pub fn apply(config: &Config, mut pod: Pod, dry_run: bool) -> Result<(Applied, Pod)> {
-    let store = Store::new(&config.paths.lib);
-    let namespace = pod.metadata.namespace.get_or_insert_with(|| "default".into()).clone();
-    let Some(name) = pod.metadata.name.clone() else {
-        return Err(Error::user("resource name may not be empty"));
-    };
-    if dry_run {
-        let dir = store.pod_dir(&namespace, &name)?;
-        return merge(store::read_json(&dir.join("pod.json"))?, pod, config);
-    }
-    let locked = store.lock(&namespace, &name)?;
-    let stored = match store_wanted(&locked, pod, config) {
-        Ok(stored) => stored,
-        Err(error) => {
-            locked.abandon()?;
-            return Err(error);
-        }
-    };
-    drop(locked);
-    lock::ensure_monitor(&config.paths, &stored.1)?;
-    Ok(stored)
+pub fn apply(config: &Config, manifest: &Decoded, commit: Commit) -> Result<(Applied, Object)> {
+    let mut new = manifest.object.clone();
+    let text = last_applied(&manifest.given, new.namespace())?;
+    new.metadata_mut().annotations.get_or_insert_default().insert(LAST_APPLIED.into(), text);
+    super::change::change(config, &Key::of(&new), commit, &mut |stored| Ok(merge(stored, &new)))
 }
 
-fn store_wanted(locked: &Locked, pod: Pod, config: &Config) -> Result<(Applied, Pod)> {
-    let (applied, mut pod) = merge(locked.wanted()?, pod, config)?;
-    if applied == Applied::Created {
-        store::write_json(&locked.dir().join("settings.json"), &Settings::of(config))?;
-    }
-    if applied != Applied::Unchanged {
-        locked.put_wanted(&mut pod)?;
-    }
-    Ok((applied, pod))
-}
-
-/// The pod to store: kubectl's three-way merge of the one there is, what was applied last, and what
-/// is applied now.
-fn merge(stored: Option<Pod>, mut new: Pod, config: &Config) -> Result<(Applied, Pod)> {
-    if !new.metadata.annotations.iter().flatten().any(|(key, _)| key == LAST_APPLIED) {
-        let text = last_applied(&new)?;
-        new.metadata.annotations.get_or_insert_default().insert(LAST_APPLIED.into(), text);
-    }
-    let Some(stored) = stored else {
-        return created(new, config).map(|pod| (Applied::Created, pod));
-    };
-    kube::validate_update(&new, &stored)?;
-    let last: Option<Pod> = stored
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(LAST_APPLIED))
-        .and_then(|text| serde_json::from_str(text).ok());
-    let last = last.unwrap_or_default().metadata;
-    let mut merged = stored.clone();
-    let meta = &mut merged.metadata;
-    meta.labels = merge_map(&stored.metadata.labels, last.labels, new.metadata.labels);
-    meta.annotations =
-        merge_map(&stored.metadata.annotations, last.annotations, new.metadata.annotations);
-    let node = merged.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    merged.spec = new.spec;
-    if let Some(spec) = &mut merged.spec {
-        spec.node_name = node;
-    }
-    if merged.spec != stored.spec {
-        merged.metadata.generation = stored.metadata.generation.map(|generation| generation + 1);
-    }
-    let applied = if merged == stored { Applied::Unchanged } else { Applied::Configured };
-    Ok((applied, merged))
+/// kubectl's three-way merge of the object there is, what was applied last, and what is applied now.
+fn merge(stored: Option<&Object>, new: &Object) -> Object {
+    let mut merged = new.clone();
+    let Some(stored) = stored.map(Object::metadata) else { return merged };
+    let last = stored.annotations.as_ref().and_then(|annotations| annotations.get(LAST_APPLIED));
+    let last: Option<serde_json::Value> = last.and_then(|text| serde_json::from_str(text).ok());
+    let last = last.and_then(|last| serde_json::from_value(last.get("metadata")?.clone()).ok());
+    let last: ObjectMeta = last.unwrap_or_default();
+    let metadata = merged.metadata_mut();
+    metadata.labels = merge_map(&stored.labels, last.labels, metadata.labels.take());
+    metadata.annotations =
+        merge_map(&stored.annotations, last.annotations, metadata.annotations.take());
+    merged
 }
 
 /// kubectl's annotation: the object as it was given.
-fn last_applied(pod: &Pod) -> Result<String> {
-    let mut given = pod.clone();
-    given.metadata.annotations.get_or_insert_default();
-    given.status = None;
+fn last_applied(given: &Value, namespace: &str) -> Result<String> {
+    let mut given = given.clone();
+    let metadata =
+        given.as_object_mut().map(|object| object.entry("metadata").or_insert(json!({})));
+    if let Some(metadata) = metadata.and_then(Value::as_object_mut) {
+        if !namespace.is_empty() {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+        let annotations = metadata.entry("annotations").or_insert(json!({}));
+        annotations.as_object_mut().map(|annotations| annotations.remove(LAST_APPLIED));
+    }
     let text = serde_json::to_string(&given);
     text.map(|text| text + "\n").map_err(|error| Error::new(Kind::Bug, error.to_string()))
 }
@@ -142,17 +102,6 @@ fn merge_map(stored: &Map, last: Map, new: Map) -> Map {
     }
     merged.extend(new);
     (stored.is_some() || !merged.is_empty()).then_some(merged)
-}
-
-fn created(mut pod: Pod, config: &Config) -> Result<Pod> {
-    let uid = read_kernel_file(Path::new("/proc/sys/kernel/random/uuid"));
-    pod.metadata.uid = Some(uid.doing(|| "make a pod's uid")?.trim().to_owned());
-    pod.metadata.creation_timestamp = Some(Time(Timestamp::now()));
-    pod.metadata.generation = Some(1);
-    if let Some(spec) = &mut pod.spec {
-        spec.node_name = Some(config.node.clone());
-    }
-    Ok(pod)
 }
 
 /// A pod that was told to go.

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod apply;
+pub mod change;
 pub mod conditions;
 pub mod effects;
 pub mod event;
@@ -13,6 +14,7 @@ pub mod logread;
 pub mod logs;
 pub mod machine;
 pub mod monitor;
+pub mod objects;
 pub mod prober;
 mod probes;
 pub mod processes;
@@ -30,9 +32,9 @@ pub mod volumes;
 pub mod watch;
 pub mod worker;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::image;
-use crate::kube::Pod;
+use crate::kube::{Decoded, Object, Pod, Resource};
 use k8s_openapi::api::core::v1::Event;
 use std::collections::HashMap;
 use std::io::Write;
@@ -114,6 +116,34 @@ pub enum Applied {
     Unchanged,
 }
 
+/// Which object a change is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its kind.
+    pub resource: Resource,
+    /// Its namespace; empty for what has none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// The key of `object`.
+    pub fn of(object: &Object) -> Self {
+        let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+        Self { resource: object.resource(), namespace, name }
+    }
+}
+
+/// Whether a change is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It is.
+    Store,
+    /// It is only checked (`--dry-run`).
+    Check,
+}
+
 /// What `delete` takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeleteOptions {
@@ -191,10 +221,47 @@ impl Engine {
         Ok(Self { config, ending: Mutex::default() })
     }
 
-    /// Stores a decoded, defaulted and validated pod as wanted and makes sure its monitor runs.
-    /// Returns the stored pod. `dry_run` checks only.
-    pub fn apply(&self, pod: Pod, dry_run: bool) -> Result<(Applied, Pod)> {
-        apply::apply(&self.config, pod, dry_run)
+    /// kubectl's apply: makes the object that a manifest describes, or merges it into the one there
+    /// is. A pod's monitor is made sure to run.
+    pub fn apply(&self, manifest: &Decoded, commit: Commit) -> Result<(Applied, Object)> {
+        apply::apply(&self.config, manifest, commit)
+    }
+
+    /// Stores what `decide` makes of the object there is, which nobody else changes meanwhile.
+    /// Defaults, validation and what only the server sets are seen to here.
+    pub fn change(
+        &self,
+        key: &Key,
+        commit: Commit,
+        decide: change::Decide<'_>,
+    ) -> Result<(Applied, Object)> {
+        change::change(&self.config, key, commit, decide)
+    }
+
+    /// One object of any kind; `NotFound` in kubectl's words.
+    pub fn get_object(&self, resource: Resource, namespace: &str, name: &str) -> Result<Object> {
+        if resource == Resource::Pods {
+            return self.get(namespace, name).map(|pod| Object::Pod(Box::new(pod)));
+        }
+        let found = objects::get(&self.config.paths, resource, namespace, name)?;
+        found.ok_or_else(|| resource.not_found(name))
+    }
+
+    /// The objects of a kind in a namespace, or all, sorted by namespace and name.
+    pub fn list_objects(&self, resource: Resource, namespace: Option<&str>) -> Result<Vec<Object>> {
+        if resource == Resource::Pods {
+            let pods = self.list(namespace)?.into_iter();
+            return Ok(pods.map(|pod| Object::Pod(Box::new(pod))).collect());
+        }
+        objects::list(&self.config.paths, resource, namespace)
+    }
+
+    /// Removes an object that is not a pod, at once; `NotFound` in kubectl's words.
+    pub fn remove_object(&self, resource: Resource, namespace: &str, name: &str) -> Result<()> {
+        match objects::remove(&self.config.paths, resource, namespace, name)? {
+            true => Ok(()),
+            false => Err(resource.not_found(name)),
+        }
     }
 
     /// One pod, metadata, spec and status; `NotFound` in kubectl's words.
@@ -237,6 +304,30 @@ impl Engine {
             endings.insert(uid, ending);
         }
         Ok(())
+    }
+
+    /// Deletes a namespace with all that is in it; returns its pods, which were told to go.
+    pub fn delete_namespace(&self, name: &str, options: DeleteOptions) -> Result<Vec<Pod>> {
+        if name == "default" {
+            let text = "namespaces \"default\" is forbidden: this namespace may not be deleted";
+            return Err(Error::new(Kind::Forbidden, text));
+        }
+        let found = objects::get(&self.config.paths, Resource::Namespaces, "", name)?;
+        found.ok_or_else(|| Resource::Namespaces.not_found(name))?;
+        let pods = self.list(Some(name))?;
+        for pod in &pods {
+            match self.delete(name, pod.metadata.name.as_deref().unwrap_or_default(), options) {
+                Err(error) if error.kind() != Kind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        for kind in [Resource::ConfigMaps, Resource::Secrets] {
+            for object in objects::list(&self.config.paths, kind, Some(name))? {
+                objects::remove(&self.config.paths, kind, name, object.name())?;
+            }
+        }
+        objects::remove(&self.config.paths, Resource::Namespaces, "", name)?;
+        Ok(pods)
     }
 
     /// Waits until the pod of that uid is gone, with all that it had; false if `timeout` passed first.

@@ -81,17 +81,7 @@ impl Store {
 
     /// Locks a pod's directory, made if missing.
     pub fn lock(&self, namespace: &str, name: &str) -> Result<Locked> {
-        let dir = self.pod_dir(namespace, name)?;
-        loop {
-            make_private_dir(&dir)?;
-            match lock_dir(&dir, FlockArg::LockExclusive) {
-                Ok(Some(locked)) => return Ok(locked),
-                Ok(None) => {}
-                // Removed before it was opened.
-                Err(error) if error.errno() == Some(Errno::ENOENT) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        lock_made(&self.pod_dir(namespace, name)?)
     }
 
     /// Locks a directory of the store that is there, if nobody else has it locked.
@@ -313,14 +303,14 @@ pub fn remove_tree(dir: &Path) -> Result<()> {
 }
 
 /// A DNS label or subdomain as far as paths care; validation has said the rest.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let safe = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
     let first = name.bytes().next();
     name.len() <= 253 && first.is_some_and(|c| c.is_ascii_alphanumeric()) && name.bytes().all(safe)
 }
 
 /// The entries of a directory, sorted; none if it is missing.
-fn entries(dir: &Path) -> Result<Vec<String>> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<String>> {
     let read = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.doing(|| format!("list {}", dir.display()))?,
@@ -332,6 +322,20 @@ fn entries(dir: &Path) -> Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Locks a directory of ours, made if missing.
+pub(super) fn lock_made(dir: &Path) -> Result<Locked> {
+    loop {
+        make_private_dir(dir)?;
+        match lock_dir(dir, FlockArg::LockExclusive) {
+            Ok(Some(locked)) => return Ok(locked),
+            Ok(None) => {}
+            // Removed before it was opened.
+            Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// `None` when the directory was removed while its lock was waited for.
@@ -397,7 +401,7 @@ fn version_of(pod: &Pod) -> u64 {
     pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn is_in_use(error: &std::io::Error) -> bool {
+pub(super) fn is_in_use(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound)
 }
 

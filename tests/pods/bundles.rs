@@ -36,7 +36,7 @@ fn containers_become_bundles_as_recorded() {
 }
 
 fn bundle(manifest: &str) -> Value {
-    let Some(Object::Pod(mut pod)) = decode("pod.yaml", manifest).unwrap().pop() else {
+    let Object::Pod(mut pod) = decode("pod.yaml", manifest).unwrap().remove(0).object else {
         panic!("no pod in the manifest");
     };
     set_defaults(&mut pod);

@@ -7,7 +7,7 @@ mod tabs;
 pub mod yaml;
 
 use crate::error::{Error, Kind, Result};
-use crate::kube::Pod;
+use crate::kube::{Object, Pod};
 use serde_json::{Value, json};
 
 /// `-o`.
@@ -69,13 +69,29 @@ pub enum Asked {
     Many,
 }
 
+/// Objects of any kind in one of the formats that show them whole, or their names.
+pub fn objects(objects: &[Object], format: Format, asked: Asked) -> Result<String> {
+    if format == Format::Name {
+        let name = |one: &Object| format!("{}/{}\n", one.resource().singular(), one.name());
+        return Ok(objects.iter().map(name).collect());
+    }
+    let value = |one: &Object| match one {
+        Object::Pod(pod) => object(pod),
+        other => other.to_value(),
+    };
+    whole(objects.iter().map(value).collect::<Result<_>>()?, format, asked)
+}
+
 /// `pods` in one of the formats that show whole objects, or their names.
 pub fn pods(pods: &[Pod], format: Format, asked: Asked) -> Result<String> {
     if format == Format::Name {
         let name = |pod: &Pod| format!("pod/{}\n", pod.metadata.name.as_deref().unwrap_or(""));
         return Ok(pods.iter().map(name).collect());
     }
-    let mut values = pods.iter().map(object).collect::<Result<Vec<Value>>>()?;
+    whole(pods.iter().map(object).collect::<Result<_>>()?, format, asked)
+}
+
+fn whole(mut values: Vec<Value>, format: Format, asked: Asked) -> Result<String> {
     let value = match (asked, values.as_mut_slice()) {
         (Asked::One, [only]) => only.take(),
         _ => {

@@ -4,8 +4,8 @@ use super::flags::parse_bool;
 use super::{Call, Outcome, done, files, print, tell};
 use crate::cli::output::{self, Asked, Format};
 use crate::error::{Error, Kind, Result};
-use crate::kube::{self, Pod};
-use crate::pod::Applied;
+use crate::kube::Object;
+use crate::pod::{Applied, Commit};
 use clap::Args;
 
 /// Flags of `apply`.
@@ -54,29 +54,34 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return Err(Error::user("no objects passed to apply").into());
     }
     for manifest in &mut manifests {
-        place(call, &mut manifest.pod)?;
-        kube::set_defaults(&mut manifest.pod);
-        kube::validate(&manifest.pod)?;
+        place(call, &mut manifest.decoded.object)?;
+        let mut object = manifest.decoded.object.clone();
+        object.set_defaults();
+        object.validate()?;
     }
-    let dry_run = flags.dry_run != "none";
+    let commit = if flags.dry_run == "none" { Commit::Store } else { Commit::Check };
     let (mut stored, mut failed) = (Vec::new(), Vec::new());
     for manifest in manifests {
-        match call.engine.apply(manifest.pod, dry_run) {
-            Ok((applied, pod)) if format == Format::Table => say(flags, applied, &pod)?,
-            Ok((_, pod)) => stored.push(pod),
+        match call.engine.apply(&manifest.decoded, commit) {
+            Ok((applied, object)) if format == Format::Table => say(flags, applied, &object)?,
+            Ok((_, object)) => stored.push(object),
             Err(error) => failed.push(in_file(error, &manifest.file)),
         }
     }
     if !stored.is_empty() {
         let asked = if stored.len() == 1 { Asked::One } else { Asked::Many };
-        print(&output::pods(&stored, format, asked)?)?;
+        print(&output::objects(&stored, format, asked)?)?;
     }
     done(failed)
 }
 
 /// The namespace: the manifest's own, or the one given.
-fn place(call: &Call, pod: &mut Pod) -> Result<()> {
-    let own = pod.metadata.namespace.get_or_insert_with(|| call.namespace.clone());
+fn place(call: &Call, object: &mut Object) -> Result<()> {
+    if !object.resource().namespaced() {
+        object.metadata_mut().namespace = None;
+        return Ok(());
+    }
+    let own = object.metadata_mut().namespace.get_or_insert_with(|| call.namespace.clone());
     if !call.namespace_given || *own == call.namespace {
         return Ok(());
     }
@@ -87,14 +92,14 @@ fn place(call: &Call, pod: &mut Pod) -> Result<()> {
     )))
 }
 
-fn say(flags: &Flags, applied: Applied, pod: &Pod) -> Result<()> {
-    let name = super::resource::part(pod.metadata.name.as_ref());
+fn say(flags: &Flags, applied: Applied, object: &Object) -> Result<()> {
+    let (kind, name) = (object.resource().singular(), object.name());
     let what = match applied {
         Applied::Created => "created",
         Applied::Configured => "configured",
         Applied::Unchanged => "unchanged",
     };
-    if applied == Applied::Configured && pod.metadata.deletion_timestamp.is_some() {
+    if applied == Applied::Configured && object.metadata().deletion_timestamp.is_some() {
         let text = "which is currently being deleted.";
         tell(&format!("Warning: Detected changes to resource {name} {text}"));
     }
@@ -103,7 +108,7 @@ fn say(flags: &Flags, applied: Applied, pod: &Pod) -> Result<()> {
         "server" => " (server dry run)",
         _ => "",
     };
-    print(&format!("pod/{name} {what}{suffix}\n"))
+    print(&format!("{kind}/{name} {what}{suffix}\n"))
 }
 
 /// The API's errors say which file they are about; those about invalid pods name the pod.

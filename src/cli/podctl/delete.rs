@@ -1,10 +1,10 @@
 //! `podctl delete`: pods told to stop, and awaited.
 
 use super::flags::{parse_bool, parse_duration};
-use super::resource::{self, Target, part};
+use super::resource::{self, Wanted, part};
 use super::{Call, Outcome, done, files, print, tell};
 use crate::error::{Error, Result};
-use crate::kube::Pod;
+use crate::kube::{Object, Pod, Resource, Selector};
 use crate::pod::DeleteOptions;
 use clap::Args;
 use std::time::{Duration, Instant};
@@ -55,24 +55,24 @@ pub struct Flags {
     output: Option<String>,
 }
 
-/// Runs it: all are told first, then awaited.
+/// Runs it: all are told first, then the pods are awaited.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     if flags.output.as_deref().is_some_and(|format| format != "name") {
         let text = "unexpected -o output mode: only -o name is supported";
         return Err(Error::user(text).into());
     }
     let options = options(flags)?;
-    let (pods, mut failed) = pods(call, flags)?;
-    if pods.is_empty() && failed.is_empty() {
+    let (objects, mut failed) = objects(call, flags)?;
+    if objects.is_empty() && failed.is_empty() {
         print("No resources found\n")?;
     }
     let mut told = Vec::new();
-    for pod in &pods {
-        let (namespace, name) = key(pod);
-        match call.engine.delete(namespace, name, options) {
-            Ok(()) => {
-                say(flags, options, pod)?;
-                told.push(pod);
+    for object in objects {
+        match delete(call, options, &object) {
+            Ok(pods) => {
+                say(flags, options, &object)?;
+                told.extend(pods);
+                told.extend(pod_of(object));
             }
             Err(error) => failed.push(error),
         }
@@ -84,6 +84,23 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         failed.extend(wait(call, flags, &told));
     }
     done(failed)
+}
+
+fn pod_of(object: Object) -> Option<Pod> {
+    match object {
+        Object::Pod(pod) => Some(*pod),
+        _ => None,
+    }
+}
+
+/// Tells an object to go; returns the pods that go with it.
+fn delete(call: &Call, options: DeleteOptions, object: &Object) -> Result<Vec<Pod>> {
+    let (resource, namespace, name) = (object.resource(), object.namespace(), object.name());
+    match resource {
+        Resource::Pods => call.engine.delete(namespace, name, options).map(|()| Vec::new()),
+        Resource::Namespaces => call.engine.delete_namespace(name, options),
+        _ => call.engine.remove_object(resource, namespace, name).map(|()| Vec::new()),
+    }
 }
 
 fn options(flags: &Flags) -> Result<DeleteOptions> {
@@ -112,7 +129,7 @@ fn options(flags: &Flags) -> Result<DeleteOptions> {
     Ok(DeleteOptions { grace_period: (grace >= 0).then_some(grace), force: flags.force })
 }
 
-fn pods(call: &Call, flags: &Flags) -> Result<(Vec<Pod>, Vec<Error>)> {
+fn objects(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
     if !flags.filename.is_empty() {
         return of_files(call, flags);
     }
@@ -121,50 +138,62 @@ fn pods(call: &Call, flags: &Flags) -> Result<(Vec<Pod>, Vec<Error>)> {
             .hint("podctl delete pod NAME, or podctl delete -f FILE"));
     }
     let selects = flags.all || flags.selector.is_some();
-    match resource::target(&flags.words)? {
-        Target::Names(_) if selects => {
+    match resource::wanted(&flags.words)? {
+        Wanted::Named(_) if selects => {
             let text = "name cannot be provided when a selector is specified";
             Err(Error::user(text))
         }
-        Target::Names(names) => Ok(resource::named(call, &names)),
-        Target::All if flags.all && flags.selector.is_some() => {
+        Wanted::Named(items) => Ok(resource::found(call, &items)),
+        Wanted::All(_) if flags.all && flags.selector.is_some() => {
             Err(Error::user("cannot set --all and --selector at the same time"))
         }
-        Target::All if selects => {
-            let selector = flags.selector.as_deref();
-            Ok((resource::list(call, flags.all_namespaces, selector)?, Vec::new()))
+        Wanted::All(kinds) if selects => {
+            let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
+            let mut all = Vec::new();
+            for kind in kinds {
+                let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
+                all.extend(call.engine.list_objects(kind, namespace)?);
+            }
+            let selected = |selector: &Selector, one: &Object| {
+                selector.matches(one.metadata().labels.as_ref())
+            };
+            all.retain(|one| selector.as_ref().is_none_or(|selector| selected(selector, one)));
+            Ok((all, Vec::new()))
         }
-        Target::All => Err(Error::user("resource(s) were provided, but no name was specified")),
+        Wanted::All(_) => Err(Error::user("resource(s) were provided, but no name was specified")),
     }
 }
 
-fn of_files(call: &Call, flags: &Flags) -> Result<(Vec<Pod>, Vec<Error>)> {
-    let (mut pods, mut failed) = (Vec::new(), Vec::new());
+fn of_files(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
+    let (mut objects, mut failed) = (Vec::new(), Vec::new());
     for manifest in files::read(&flags.filename, flags.recursive)? {
-        let namespace = manifest.pod.metadata.namespace.as_deref().unwrap_or(&call.namespace);
-        let found = call.engine.get(namespace, part(manifest.pod.metadata.name.as_ref()));
-        match found {
-            Ok(pod) => pods.push(pod),
+        let given = &manifest.decoded.object;
+        let namespace = given.metadata().namespace.as_deref().unwrap_or(&call.namespace);
+        match call.engine.get_object(given.resource(), namespace, given.name()) {
+            Ok(object) => objects.push(object),
             Err(error) if resource::is_missing(&error) => {
                 failed.push(error.doing(format!("error when deleting \"{}\"", manifest.file)));
             }
             Err(error) => failed.push(error),
         }
     }
-    Ok((pods, failed))
+    Ok((objects, failed))
 }
 
-fn say(flags: &Flags, options: DeleteOptions, pod: &Pod) -> Result<()> {
-    let (namespace, name) = key(pod);
+fn say(flags: &Flags, options: DeleteOptions, object: &Object) -> Result<()> {
+    let (kind, name) = (object.resource().singular(), object.name());
     if flags.output.is_some() {
-        return print(&format!("pod/{name}\n"));
+        return print(&format!("{kind}/{name}\n"));
     }
     let how = if options.grace_period == Some(0) { "force deleted" } else { "deleted" };
-    print(&format!("pod \"{name}\" {how} from {namespace} namespace\n"))
+    match object.namespace() {
+        "" => print(&format!("{kind} \"{name}\" {how}\n")),
+        namespace => print(&format!("{kind} \"{name}\" {how} from {namespace} namespace\n")),
+    }
 }
 
 /// Waits for all of them, within one timeout.
-fn wait(call: &Call, flags: &Flags, pods: &[&Pod]) -> Vec<Error> {
+fn wait(call: &Call, flags: &Flags, pods: &[Pod]) -> Vec<Error> {
     let timeout = flags.timeout.filter(|timeout| !timeout.is_zero());
     let end = timeout.map(|timeout| Instant::now() + timeout);
     let mut failed = Vec::new();

@@ -1,7 +1,7 @@
 //! `-f FILE`, `-f -`, `-f DIR`: manifests, all read and decoded before anything is done with one.
 
 use crate::error::{Context, Error, Result};
-use crate::kube::{self, Object, Pod};
+use crate::kube::{self, Decoded};
 use crate::sys::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 /// kubectl reads files of any size; a manifest of pods is not larger than this.
 const LIMIT: u64 = 64 << 20;
 
-/// A pod and the file it stands in, as the user called it.
+/// An object and the file it stands in, as the user called it.
 pub struct Manifest {
     /// For messages.
     pub file: String,
-    /// As written.
-    pub pod: Pod,
+    /// As written, and typed.
+    pub decoded: Decoded,
 }
 
-/// The pods of all `-f`, in the order given, a directory's files in the order of their names.
+/// The objects of all `-f`, in the order given, a directory's files in the order of their names.
 pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
     for name in names.iter().flat_map(|name| name.split(',')) {
@@ -47,10 +47,8 @@ pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>> {
 }
 
 fn add(manifests: &mut Vec<Manifest>, file: &str, text: &str) -> Result<()> {
-    for object in kube::decode(file, text)? {
-        let Object::Pod(pod) = object;
-        manifests.push(Manifest { file: file.to_owned(), pod: *pod });
-    }
+    let decoded = kube::decode(file, text)?.into_iter();
+    manifests.extend(decoded.map(|decoded| Manifest { file: file.to_owned(), decoded }));
     Ok(())
 }
 

@@ -99,7 +99,7 @@ fn show(
 fn names(call: &Call, flags: &Flags) -> Result<Option<Vec<String>>> {
     if !flags.filename.is_empty() {
         let manifests = files::read(&flags.filename, false)?;
-        let name = |manifest: &files::Manifest| manifest.pod.metadata.name.clone();
+        let name = |manifest: &files::Manifest| manifest.decoded.object.metadata().name.clone();
         return Ok(Some(manifests.iter().filter_map(name).collect()));
     }
     let names = match resource::target(&flags.words)? {

@@ -2,7 +2,11 @@
 
 use super::Call;
 use crate::error::{Error, Kind, Result};
-use crate::kube::{Pod, Selector};
+use crate::kube::{Object, Pod, Resource, Selector};
+
+const NO_SEPARATE_TYPE: &str = "there is no need to specify a resource type as a separate \
+    argument when passing arguments in resource/name form (e.g. 'kubectl get \
+    resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'";
 
 /// Names of the one resource there is.
 const PODS: [&str; 3] = ["pods", "pod", "po"];
@@ -14,6 +18,61 @@ pub enum Target {
     Names(Vec<String>),
     /// `pods` alone.
     All,
+}
+
+/// Objects by kind and name, or all of some kinds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// In the order given.
+    Named(Vec<(Resource, String)>),
+    /// `cm,secrets` alone.
+    All(Vec<Resource>),
+}
+
+/// Reads `TYPE[,TYPE…] [NAME…]` or `TYPE/NAME…`, of any kind. `all` is what has pods.
+pub fn wanted(words: &[String]) -> Result<Wanted> {
+    let Some((first, names)) = words.split_first() else {
+        return Err(Error::user(
+            "You must specify the type of resource to get. Use \"podctl api-resources\" for a \
+             complete list of supported resources.",
+        ));
+    };
+    if words.iter().any(|word| word.contains('/')) {
+        return words.iter().map(|word| item(word)).collect::<Result<_>>().map(Wanted::Named);
+    }
+    let mut kinds = Vec::new();
+    for word in first.split(',').filter(|word| !word.is_empty()) {
+        let kind = if word == "all" { Resource::Pods } else { kind(word)? };
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    if names.is_empty() {
+        return Ok(Wanted::All(kinds));
+    }
+    let of = |kind: &Resource| names.iter().map(|name| (*kind, name.clone())).collect::<Vec<_>>();
+    Ok(Wanted::Named(kinds.iter().flat_map(of).collect()))
+}
+
+/// Reads `TYPE/NAME`.
+fn item(word: &str) -> Result<(Resource, String)> {
+    match word.split_once('/') {
+        None => Err(Error::user(NO_SEPARATE_TYPE)),
+        Some((of, name)) if !of.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((kind(of)?, name.to_owned()))
+        }
+        Some(_) => {
+            Err(Error::user("arguments in resource/name form must have a single resource and name"))
+        }
+    }
+}
+
+/// The kind that a word names.
+pub fn kind(word: &str) -> Result<Resource> {
+    Resource::parse(word).ok_or_else(|| {
+        Error::user(format!("the server doesn't have a resource type \"{word}\""))
+            .hint("podctl api-resources lists what there is")
+    })
 }
 
 /// Reads `TYPE [NAME…]` or `TYPE/NAME…`.
@@ -37,11 +96,7 @@ pub fn name(word: &str) -> Result<String> {
 
 fn slashed(word: &str) -> Result<String> {
     match word.split_once('/') {
-        None => Err(Error::user(
-            "there is no need to specify a resource type as a separate \
-             argument when passing arguments in resource/name form (e.g. 'kubectl get \
-             resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'",
-        )),
+        None => Err(Error::user(NO_SEPARATE_TYPE)),
         Some((kind, name)) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
             is_pods(kind).map(|()| name.to_owned())
         }
@@ -80,6 +135,18 @@ pub fn named(call: &Call, names: &[String]) -> (Vec<Pod>, Vec<Error>) {
         }
     }
     (pods, errors)
+}
+
+/// The objects of those kinds and names, and the errors about those that are not there.
+pub fn found(call: &Call, items: &[(Resource, String)]) -> (Vec<Object>, Vec<Error>) {
+    let (mut objects, mut errors) = (Vec::new(), Vec::new());
+    for (kind, name) in items {
+        match call.engine.get_object(*kind, &call.namespace, name) {
+            Ok(object) => objects.push(object),
+            Err(error) => errors.push(error),
+        }
+    }
+    (objects, errors)
 }
 
 /// For `--ignore-not-found`.

@@ -4,6 +4,7 @@
 mod containers;
 mod handlers;
 mod names;
+pub mod objects;
 mod update;
 mod volumes;
 
@@ -51,20 +52,29 @@ pub fn namespace_name(name: &str) -> Result<()> {
 }
 
 fn metadata(causes: &mut Causes, metadata: &ObjectMeta) {
-    match metadata.name.as_deref().unwrap_or_default() {
-        "" => causes.required_because("metadata.name", "name or generateName is required"),
-        name => {
-            for why in names::dns_subdomain(name) {
-                causes.invalid("metadata.name", name, why);
-            }
-        }
-    }
+    object_metadata(causes, metadata, names::dns_subdomain);
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     match namespace {
         "" => causes.required("metadata.namespace"),
         _ => {
             for why in names::dns_label(namespace) {
                 causes.invalid("metadata.namespace", namespace, why);
+            }
+        }
+    }
+}
+
+/// Name, labels and annotations; `name_rule` says what is wrong with a name.
+fn object_metadata(
+    causes: &mut Causes,
+    metadata: &ObjectMeta,
+    name_rule: impl Fn(&str) -> Vec<String>,
+) {
+    match metadata.name.as_deref().unwrap_or_default() {
+        "" => causes.required_because("metadata.name", "name or generateName is required"),
+        name => {
+            for why in name_rule(name) {
+                causes.invalid("metadata.name", name, why);
             }
         }
     }

@@ -16,6 +16,10 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
     'MyValue',  or 'my_value',  or '12345', regex used for validation is \
     '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
+const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or \
+    '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is \
+    '[-._a-zA-Z0-9]+')";
+
 /// A container's, volume's or namespace's name.
 pub fn dns_label(text: &str) -> Vec<String> {
     let mut wrong = at_most(63, text);
@@ -121,6 +125,22 @@ pub fn header_name(text: &str) -> Option<&'static str> {
         "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. \
          'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')",
     )
+}
+
+/// A key of a config map or secret.
+pub fn config_key(text: &str) -> Vec<String> {
+    let mut wrong = at_most(253, text);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if text.is_empty() || !text.bytes().all(allowed) {
+        wrong.push(CONFIG_KEY.to_owned());
+    }
+    match text {
+        "." => wrong.push("must not be '.'".to_owned()),
+        ".." => wrong.push("must not be '..'".to_owned()),
+        _ if text.starts_with("..") => wrong.push("must not start with '..'".to_owned()),
+        _ => {}
+    }
+    wrong
 }
 
 /// A path that must stay below where it starts.
