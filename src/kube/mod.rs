@@ -13,6 +13,7 @@ mod json;
 mod object;
 pub mod quantity;
 pub mod resources;
+pub mod roster;
 mod rules;
 pub mod selector;
 pub mod status;

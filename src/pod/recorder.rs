@@ -2,7 +2,7 @@
 //! (client-go, `tools/record/events_cache.go`), and bounded: the file never grows without end.
 
 use super::action::PodEvent;
-use crate::kube::Pod;
+use crate::kube::{Pod, roster};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -91,7 +91,7 @@ fn event(pod: &Pod, new: &PodEvent, now: Timestamp) -> Event {
             name: meta.name.clone(),
             namespace: meta.namespace.clone(),
             uid: meta.uid.clone(),
-            field_path: new.container.as_ref().map(|name| format!("spec.containers{{{name}}}")),
+            field_path: new.container.as_ref().map(|name| field_path(pod, name)),
             ..ObjectReference::default()
         },
         reason: Some(new.reason.to_owned()),
@@ -105,6 +105,11 @@ fn event(pod: &Pod, new: &PodEvent, now: Timestamp) -> Event {
         count: Some(1),
         ..Event::default()
     }
+}
+
+fn field_path(pod: &Pod, container: &str) -> String {
+    let role = roster::find(pod, container).map(|(role, _)| role).unwrap_or_default();
+    format!("{}{{{container}}}", role.list())
 }
 
 /// The same thing again.
