@@ -132,8 +132,23 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("/mounts", json!([{"destination": "/a", "source": "x"}]), "mounts[0].type property"),
         (
             "/mounts",
-            json!([{"destination": "/a", "type": "tmpfs", "options": ["tmpcopyup"]}]),
-            "mounts[0].options: tmpcopyup is not supported",
+            json!([{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}]),
+            "mounts[0].options: tmpcopyup is for tmpfs only",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "source": "/", "options": ["bind", "size=1"]}]),
+            "mounts[0].options: bind mounts cannot have any filesystem-specific options applied: size",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "source": "/", "options": ["bind", "idmap"]}]),
+            "mounts[0]: id-mapped mounts must have both uid and gid mappings specified",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "tmpfs", "options": ["idmap"]}]),
+            "mounts[0]: id-mapped mounts are only supported for bind-mounts",
         ),
     ];
     for (place, value, expected) in table {

@@ -24,9 +24,13 @@ mod lifecycle;
 mod mounts;
 #[path = "runtime/namespaces.rs"]
 mod namespaces;
+#[path = "runtime/owners.rs"]
+mod owners;
 #[path = "runtime/process.rs"]
 mod process;
 #[path = "runtime/rootfs_escape.rs"]
 mod rootfs_escape;
 #[path = "runtime/seccomp.rs"]
 mod seccomp;
+#[path = "runtime/tmpfs.rs"]
+mod tmpfs;

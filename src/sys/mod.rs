@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod cgroup;
 pub mod clone;
+pub mod copy;
 pub mod cred;
 pub mod exec;
 pub mod fork;

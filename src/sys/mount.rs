@@ -43,6 +43,18 @@ pub fn fsconfig_create(fs: impl AsFd) -> Result<()> {
     rustix::mount::fsconfig_create(fs).map_err(errno)
 }
 
+/// fspick(2): the file system mounted at `mount`, to be changed.
+pub fn fspick(mount: impl AsFd) -> Result<OwnedFd> {
+    use rustix::mount::FsPickFlags;
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    rustix::mount::fspick(mount, c"", flags).map_err(errno)
+}
+
+/// fsconfig(2), `FSCONFIG_CMD_RECONFIGURE`.
+pub fn fsconfig_reconfigure(fs: impl AsFd) -> Result<()> {
+    rustix::mount::fsconfig_reconfigure(fs).map_err(errno)
+}
+
 /// fsmount(2): a mount that is attached nowhere yet. `attributes` are bits of `types::attr`.
 pub fn fsmount(fs: impl AsFd, attributes: u64) -> Result<OwnedFd> {
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
@@ -91,6 +103,15 @@ pub fn mount_propagate(
         userns_fd: 0,
     };
     mount_setattr_raw(dir.as_fd(), path, &attr, depth)
+}
+
+/// mount_setattr(2) `MOUNT_ATTR_IDMAP`: owners in the detached mount are mapped as `user_namespace`
+/// maps them.
+pub fn mount_idmap(mount: impl AsFd, user_namespace: BorrowedFd<'_>, depth: Depth) -> Result<()> {
+    const IDMAP: u64 = 0x10_0000;
+    let userns_fd = user_namespace.as_raw_fd() as u64;
+    let attr = libc::mount_attr { attr_set: IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    mount_setattr_raw(mount.as_fd(), c"", &attr, depth)
 }
 
 fn mount_setattr_raw(

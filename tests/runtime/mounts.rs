@@ -328,7 +328,7 @@ fn an_impossible_mount_names_itself() {
             "mounts[7]",
         ),
         (
-            json!({"destination": "/x", "type": "tmpfs", "source": "x", "options": ["tmpcopyup"]}),
+            json!({"destination": "/x", "type": "proc", "source": "x", "options": ["tmpcopyup"]}),
             "tmpcopyup",
         ),
         (

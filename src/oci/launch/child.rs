@@ -6,7 +6,7 @@ use super::barrier::{self, Report};
 use super::trace::Trace;
 use super::{process, rootfs};
 use crate::oci::cgroup;
-use crate::oci::plan::step::{Barrier, Planned, Side, Step, UtsField};
+use crate::oci::plan::step::{Barrier, Origin, Planned, Side, Step, UtsField};
 use crate::sys::types::NsKind;
 use crate::sys::{Errno, Result, clone, cred, exec, limits, ns, seccomp, socket};
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -127,7 +127,23 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         Step::Execve(program) => process::execute(program, tools, slots),
         Step::Chdir(path) => process::chdir(slots.root()?, path),
         Step::Console { size, bind, uid } => process::console(*size, *bind, *uid, tools, slots),
+        Step::Mount(mount) => {
+            let sent = match mount.origin {
+                Origin::Sent => Some(ask(tools, index)?),
+                _ => None,
+            };
+            rootfs::make_mount(mount, sent, slots)
+        }
         other => rootfs::one(other, slots),
+    }
+}
+
+/// Has the parent open the source of a mount.
+fn ask(tools: &Tools, index: usize) -> Result<OwnedFd> {
+    barrier::send(&tools.control, Report { step: index as u32, errno: 0 })?;
+    match socket::receive_fd(&tools.control)? {
+        Some(source) => Ok(source),
+        None => clone::exit(1),
     }
 }
 

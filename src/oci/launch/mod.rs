@@ -15,6 +15,7 @@ mod fault;
 mod parent;
 mod process;
 mod rootfs;
+mod source;
 mod trace;
 mod words;
 
@@ -23,7 +24,7 @@ pub use words::{after_start, exec_failed};
 
 use super::container::Container;
 use super::plan::Plan;
-use super::plan::step::{Barrier, Side};
+use super::plan::step::{Barrier, OwnerMap, Side};
 use crate::error::{Context, Error, Result};
 use crate::sys::{clone, poll};
 use fault::Fault;
@@ -85,6 +86,8 @@ struct Parent<'a> {
     own_pid_namespace: Option<OwnedFd>,
     /// A user namespace that the child is to be born in.
     user_namespace: Option<OwnedFd>,
+    /// User namespaces made for their mappings.
+    maps: Vec<(&'a OwnerMap, OwnedFd)>,
 }
 
 /// Does the plan. On failure no process is left; the rest is for the caller to tear down.
@@ -100,6 +103,7 @@ pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
         launched: None,
         own_pid_namespace: None,
         user_namespace: None,
+        maps: Vec::new(),
     };
     let done = parent.walk().and_then(|()| parent.await_program());
     if let (Some(trace), Some(path)) = (&parent.trace, path) {
@@ -116,7 +120,7 @@ pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
     }
 }
 
-impl Parent<'_> {
+impl<'a> Parent<'a> {
     fn walk(&mut self) -> Result<()> {
         let plan = self.plan;
         for (index, planned) in plan.steps.iter().enumerate() {

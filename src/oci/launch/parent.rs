@@ -14,8 +14,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-impl Parent<'_> {
-    pub(super) fn one(&mut self, planned: &Planned) -> Result<()> {
+impl<'a> Parent<'a> {
+    pub(super) fn one(&mut self, planned: &'a Planned) -> Result<()> {
         let words = || planned.to_string();
         match &planned.step {
             Step::MakeCgroup => self.make_cgroup().doing(words),
@@ -27,6 +27,7 @@ impl Parent<'_> {
             Step::IdMaps { uids, gids } => self.id_maps(uids, gids).doing(words),
             Step::Record => self.record().doing(words),
             Step::Limit(which) => self.limit(*which),
+            Step::Source(source) => self.source(source).doing(words),
             Step::Hooks(point) => self.hooks(*point),
             Step::OomScore(score) => self.oom_score(*score).doing(words),
             Step::Rlimit { resource, soft, hard, .. } => {

@@ -3,15 +3,15 @@
 //! never followed.
 
 use super::child::Slots;
-use crate::oci::plan::step::{Device, Mount, Origin, Place, Step, Target, TargetCheck};
+use crate::oci::plan::step::{Device, Inherit, Mount, Origin, Place, Step, Target, TargetCheck};
 use crate::sys::make::{Leaf, make_in_root, make_missing_in_root};
 use crate::sys::mount::{self, Depth};
 use crate::sys::path::{open_in_root, open_ordinary_in_root};
 use crate::sys::types::{AttrChange, Propagation, attr};
-use crate::sys::{Errno, Result, fs};
+use crate::sys::{Errno, Result, copy, fs};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// `PROC_SUPER_MAGIC`
@@ -22,7 +22,6 @@ pub(super) fn one(step: &Step, slots: &mut Slots) -> Result<()> {
     match step {
         Step::Propagate { how, root } => propagate(*how, root),
         Step::BindRoot(path) => bind_root(path, slots),
-        Step::Mount(mount) => make_mount(mount, slots),
         Step::ReadOnly(path) => {
             let target = open_in_root(slots.root()?, path.as_c_str(), OFlag::O_PATH, 0)?;
             mount::mount_setattr(target, READ_ONLY, Depth::One)
@@ -72,35 +71,35 @@ fn open_path(path: &CStr) -> Result<OwnedFd> {
     nix::fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
 }
 
-fn make_mount(wanted: &Mount, slots: &mut Slots) -> Result<()> {
+/// `sent`: what the parent has opened for it.
+pub(super) fn make_mount(wanted: &Mount, sent: Option<OwnedFd>, slots: &mut Slots) -> Result<()> {
     let made = match &wanted.origin {
-        Origin::Fs { kind, source, data, whole, scratch } => {
+        Origin::There { data } => return remount(wanted, data, slots.root()?),
+        Origin::Fs { kind, whole, scratch, .. } => {
             if *scratch {
                 scratch_below(&wanted.target)?;
             }
-            match (new_file_system(kind, source.as_deref(), data, wanted), whole, &wanted.target) {
+            match (new_file_system(wanted, slots), whole, &wanted.target) {
                 (Err(Errno::EINVAL), Some(whole), Target::Root(path)) => {
                     attached_and_taken(kind, path, whole, wanted.attr)?
                 }
                 (made, _, _) => made?,
             }
         }
-        Origin::Bind { path, recursive } => {
-            let depth = if *recursive { Depth::Tree } else { Depth::One };
-            let tree = mount::open_tree(AT_FDCWD, path, depth)?;
+        Origin::Bind { .. } | Origin::Sent => {
+            let tree = match &wanted.origin {
+                Origin::Bind { path, recursive } => {
+                    mount::open_tree(AT_FDCWD, path, depth(*recursive))?
+                }
+                _ => sent.ok_or(Errno::EBADF)?,
+            };
             if !wanted.attr.is_empty() {
                 mount::mount_setattr(&tree, wanted.attr, Depth::One)?;
             }
             tree
         }
     };
-    if !wanted.tree_attr.is_empty() {
-        mount::mount_setattr(&made, wanted.tree_attr, Depth::Tree)?;
-    }
-    for (how, recursive) in &wanted.propagation {
-        let depth = if *recursive { Depth::Tree } else { Depth::One };
-        mount::mount_propagate(&made, c"", *how, depth)?;
-    }
+    settle(wanted, &made)?;
     match &wanted.target {
         Target::Root(path) => {
             mount::move_mount(&made, open_path(path)?)?;
@@ -113,24 +112,96 @@ fn make_mount(wanted: &Mount, slots: &mut Slots) -> Result<()> {
     Ok(())
 }
 
-fn new_file_system(
-    kind: &CStr,
-    source: Option<&CStr>,
-    data: &[(std::ffi::CString, Option<std::ffi::CString>)],
+fn depth(recursive: bool) -> Depth {
+    if recursive { Depth::Tree } else { Depth::One }
+}
+
+/// Attributes of the mounts below, and propagation.
+fn settle(wanted: &Mount, made: &OwnedFd) -> Result<()> {
+    if !wanted.tree_attr.is_empty() {
+        mount::mount_setattr(made, wanted.tree_attr, Depth::Tree)?;
+    }
+    for (how, recursive) in &wanted.propagation {
+        mount::mount_propagate(made, c"", *how, depth(*recursive))?;
+    }
+    Ok(())
+}
+
+/// Only what is asked for changes; the rest stays as it was mounted.
+fn remount(
     wanted: &Mount,
-) -> Result<OwnedFd> {
+    data: &[(CString, Option<CString>)],
+    root: BorrowedFd<'_>,
+) -> Result<()> {
+    let Target::Inside(path) = &wanted.target else { return Err(Errno::EINVAL) };
+    let there = open_in_root(root, path.as_c_str(), OFlag::O_PATH, 0)?;
+    if !data.is_empty() {
+        let fs = mount::fspick(&there)?;
+        configure(&fs, data)?;
+        mount::fsconfig_reconfigure(&fs)?;
+    }
+    if !wanted.attr.is_empty() {
+        mount::mount_setattr(&there, wanted.attr, Depth::One)?;
+    }
+    settle(wanted, &there)
+}
+
+fn new_file_system(wanted: &Mount, slots: &Slots) -> Result<OwnedFd> {
+    let Origin::Fs { kind, source, data, inherit, .. } = &wanted.origin else {
+        return Err(Errno::EINVAL);
+    };
+    let covered = match &wanted.target {
+        Target::Inside(path) if *inherit != Inherit::Nothing => covered(slots.root()?, path)?,
+        _ => None,
+    };
     let fs = mount::fsopen(kind)?;
     if let Some(source) = source {
         mount::fsconfig_string(&fs, c"source", source)?;
     }
-    for (key, value) in data {
-        match value {
-            Some(value) => mount::fsconfig_string(&fs, key, value)?,
-            None => mount::fsconfig_flag(&fs, key)?,
-        }
+    if let Some(covered) = &covered {
+        mount::fsconfig_string(&fs, c"mode", Octal::new(fstat(covered)?.st_mode & 0o7777).text()?)?;
     }
+    configure(&fs, data)?;
     mount::fsconfig_create(&fs)?;
-    mount::fsmount(fs, wanted.attr.set)
+    let made = mount::fsmount(fs, wanted.attr.set)?;
+    if let (Some(covered), Inherit::All) = (&covered, inherit) {
+        let from = open_ordinary_in_root(covered, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        copy::copy_content(from.as_fd(), made.as_fd())?;
+    }
+    Ok(made)
+}
+
+fn configure(fs: &OwnedFd, data: &[(CString, Option<CString>)]) -> Result<()> {
+    data.iter().try_for_each(|(key, value)| match value {
+        Some(value) => mount::fsconfig_string(fs, key, value),
+        None => mount::fsconfig_flag(fs, key),
+    })
+}
+
+/// The directory that a mount will cover, if there is one.
+fn covered(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>> {
+    match open_in_root(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// A number of up to seven octal digits as text, without allocating.
+struct Octal([u8; 8]);
+
+impl Octal {
+    fn new(mut number: u32) -> Self {
+        let mut text = [b'0', b'0', b'0', b'0', b'0', b'0', b'0', 0];
+        for digit in text.iter_mut().rev().skip(1) {
+            *digit = b'0' + (number & 7) as u8;
+            number >>= 3;
+        }
+        Self(text)
+    }
+
+    fn text(&self) -> Result<&CStr> {
+        CStr::from_bytes_with_nul(&self.0).map_err(|_| Errno::EINVAL)
+    }
 }
 
 /// An overlay by mount(2), whose options may fill a page: for long paths, which fsconfig(2) takes up
@@ -338,5 +409,17 @@ fn pivot(no_pivot: bool, propagation: Option<Propagation>, slots: &Slots) -> Res
         // What the mounts have already.
         None | Some(Propagation::Slave) => Ok(()),
         Some(how) => mount::mount_propagate(AT_FDCWD, c"/", how, Depth::Tree),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        for (mode, text) in [(0, c"0000000"), (0o1777, c"0001777"), (0o710, c"0000710")] {
+            assert_eq!(Octal::new(mode).text(), Ok(text));
+        }
     }
 }

@@ -12,12 +12,12 @@ const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time
 
 /// What changes flags of a mount, what sets its propagation, and extensions.
 const MOUNT_OPTIONS: &str = "\
-    async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev \
-    nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow \
-    private ratime rbind rdev rdiratime relatime rexec rnoatime rnodev rnodiratime rnoexec \
+    async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime \
+    nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow \
+    private ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec \
     rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave \
     rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow \
-    sync unbindable";
+    sync tmpcopyup unbindable";
 
 const SECCOMP_ACTIONS: [&str; 8] = [
     "SCMP_ACT_ALLOW",

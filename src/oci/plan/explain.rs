@@ -1,7 +1,8 @@
 //! Plans as text and JSON: what `runp explain` shows and what errors and traces call a step.
 
 use super::step::{
-    At, Limits, Mount, Origin, Place, Planned, Program, Side, Step, Target, User, UtsField, text,
+    At, Limits, Mount, Origin, OwnerMap, Place, Planned, Program, Side, Source, Step, Target, User,
+    UtsField, text,
 };
 use super::{Mode, Options, Plan};
 use crate::error::Result;
@@ -75,6 +76,7 @@ impl Step {
             Self::Limit(Limits::Memory) => "limit-memory",
             Self::Limit(Limits::Others) => "limit",
             Self::EnterCgroup => "enter-cgroup",
+            Self::Source(_) => "source",
             Self::Hooks(_) => "hooks",
             Self::OomScore(_) => "oom-score",
             Self::Rlimit { .. } => "rlimit",
@@ -140,6 +142,7 @@ impl Display for Step {
             Self::Limit(Limits::Memory) => f.write_str("limit memory"),
             Self::Limit(Limits::Others) => f.write_str("limit cpus and pids"),
             Self::EnterCgroup => f.write_str("enter the cgroup"),
+            Self::Source(source) => source.fmt(f),
             Self::Hooks(point) => write!(f, "run {} hooks", point.name()),
             Self::OomScore(score) => write!(f, "set oom_score_adj to {score}"),
             Self::Rlimit { name, soft, hard, .. } => write!(f, "set {name} to {soft}:{hard}"),
@@ -217,10 +220,25 @@ impl Display for Mount {
             Origin::Fs { kind, .. } => write!(f, "mount {}", text(kind))?,
             Origin::Bind { path, recursive: true } => write!(f, "mount rbind {}", text(path))?,
             Origin::Bind { path, recursive: false } => write!(f, "mount bind {}", text(path))?,
+            Origin::Sent => f.write_str("mount what was opened")?,
+            Origin::There { .. } => f.write_str("remount")?,
         }
         match &self.target {
             Target::Root(_) => f.write_str(" on /"),
             Target::Inside(path) => write!(f, " on /{}", text(path)),
+        }
+    }
+}
+
+impl Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "open {}", text(&self.path))?;
+        match &self.map {
+            None => Ok(()),
+            Some((OwnerMap::Namespace(path), _)) => write!(f, " mapped as in {}", text(path)),
+            Some((OwnerMap::Ids { uids, gids }, _)) => {
+                write!(f, " mapped uid [{}] gid [{}]", one_line(uids), one_line(gids))
+            }
         }
     }
 }

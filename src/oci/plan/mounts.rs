@@ -1,7 +1,8 @@
 //! The root file system and `mounts`.
 
-use super::options::{self, MountOptions};
-use super::step::{At, Mount, Origin, Place, Step, Target, TargetCheck};
+use super::namespaces;
+use super::options::{self, MountOptions, SUPER_BLOCK};
+use super::step::{At, Inherit, Mount, Origin, OwnerMap, Place, Source, Step, Target, TargetCheck};
 use super::{OWN, Plan, Topic, cstring, inside, missing};
 use crate::error::{Error, Result};
 use crate::oci::cgroup::Mode as CgroupMode;
@@ -67,6 +68,9 @@ pub(super) fn root_propagation(cx: &Topic<'_>) -> Result<Option<Propagation>> {
 fn root_mount(plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()> {
     let options = parsed(mount, at)?;
     let path = cstring(plan.rootfs.as_os_str().as_bytes(), At::field("root.path"))?;
+    if options.id_map.is_some() || options.remount || options.copy_up {
+        return Err(Error::user(format!("{at}.options: not for the root")));
+    }
     let made = made(mount, options, Target::Root(path), at)?;
     plan.child(at, Step::Mount(made));
     Ok(())
@@ -77,17 +81,30 @@ fn one(cx: &Topic<'_>, plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()>
     if destination.as_os_str().is_empty() {
         return Err(missing(&format!("{at}.destination")));
     }
-    if destination == Path::new("/") {
+    let options = parsed(mount, at)?;
+    if destination == Path::new("/") && !options.remount {
         let cause = format!("{at}: only the first mount can be on /");
         return Err(Error::user(cause));
     }
-    let options = parsed(mount, at)?;
     let target = inside(destination, at)?;
     let kind = mount.typ().as_deref().unwrap_or_default();
     if options.bind.is_none() && matches!(kind, "cgroup" | "cgroup2") {
         return cgroup(cx, plan, &options, &target, at);
     }
+    let map = owner_map(cx, mount, &options, at)?;
     let mut made = made(mount, options, Target::Inside(target.clone()), at)?;
+    // Root of a user namespace may not reach what root of the host does, and only the latter may
+    // map owners of the host's file systems.
+    let reach = cx.namespaces.has(NsKind::User) && cx.host.euid == 0;
+    if reach || map.is_some() {
+        made.origin = match made.origin {
+            Origin::Bind { path, recursive } => {
+                plan.parent(at, Step::Source(Source { path, recursive, map }));
+                Origin::Sent
+            }
+            other => other,
+        };
+    }
     // What later steps put into it needs it writable until then.
     let late = kind == "tmpfs" && made.attr.set & attr::RDONLY != 0;
     if late {
@@ -104,20 +121,70 @@ fn parsed(mount: &SpecMount, at: At) -> Result<MountOptions<'_>> {
     let list = mount.options().as_deref().unwrap_or_default();
     let mut parsed =
         options::parse(list).map_err(|cause| Error::user(cause).doing(format!("{at}.options")))?;
-    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-        return Err(Error::user(format!("{at}: id-mapped mounts are not supported")));
-    }
     if parsed.bind.is_none() && mount.typ().as_deref() == Some("bind") {
         parsed.bind = Some(false);
     }
     Ok(parsed)
 }
 
+/// How the owners of an id-mapped mount are mapped: by its own mappings, or else as the container's
+/// user namespace does.
+fn owner_map(
+    cx: &Topic<'_>,
+    mount: &SpecMount,
+    options: &MountOptions<'_>,
+    at: At,
+) -> Result<Option<(OwnerMap, bool)>> {
+    let (uids, gids) = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
+    if uids.is_none() && gids.is_none() && options.id_map.is_none() {
+        return Ok(None);
+    }
+    if options.bind.is_none() {
+        let cause = format!("{at}: id-mapped mounts are only supported for bind-mounts");
+        return Err(Error::user(cause));
+    }
+    let recursive = options.id_map == Some(true);
+    let (uids, gids) = match (uids, gids, cx.namespaces.path(NsKind::User)) {
+        (None, None, Some(path)) => {
+            let path = cstring(path.as_os_str().as_bytes(), at)?;
+            return Ok(Some((OwnerMap::Namespace(path), recursive)));
+        }
+        (None, None, None) if cx.namespaces.is_new(NsKind::User) => {
+            (cx.linux.uid_mappings().as_deref(), cx.linux.gid_mappings().as_deref())
+        }
+        (uids, gids, _) => (uids, gids),
+    };
+    let both = uids.is_some_and(|map| !map.is_empty()) && gids.is_some_and(|map| !map.is_empty());
+    if !both {
+        let cause = format!("{at}: id-mapped mounts must have both uid and gid mappings specified");
+        return Err(Error::user(cause).hint("without a user namespace they have none of their own"));
+    }
+    let uids = namespaces::map(uids, &format!("{at}.uidMappings"))?;
+    let gids = namespaces::map(gids, &format!("{at}.gidMappings"))?;
+    Ok(Some((OwnerMap::Ids { uids, gids }, recursive)))
+}
+
 fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) -> Result<Mount> {
     let source = mount.source().as_ref();
     let kind = mount.typ().as_deref().unwrap_or_default();
     let scratch = options.scratch;
+    let foreign = options.data.iter().find(|(name, _)| !SUPER_BLOCK.contains(name));
+    if let (Some(_), Some((name, _))) = (options.bind, foreign) {
+        // The kernel would pass them over.
+        let cause = "bind mounts cannot have any filesystem-specific options applied";
+        return Err(Error::user(format!("{cause}: {name}")).doing(format!("{at}.options")));
+    }
+    if options.copy_up && kind != "tmpfs" {
+        return Err(Error::user(format!("{at}.options: tmpcopyup is for tmpfs only")));
+    }
     let origin = match options.bind {
+        bind if options.remount => Origin::There {
+            data: if bind.is_none() {
+                data(&overlay_options(&options, &target), at)?
+            } else {
+                vec![]
+            },
+        },
         Some(recursive) => {
             let path = source.ok_or_else(|| missing(&format!("{at}.source")))?;
             // Relative sources are relative to the bundle, where the runtime may not be.
@@ -128,6 +195,7 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
         }
         None if kind.is_empty() => return Err(missing(&format!("{at}.type"))),
         None => {
+            let inherit = inherit(kind, &options, &target);
             let options = overlay_options(&options, &target);
             Origin::Fs {
                 kind: cstring(kind, at)?,
@@ -135,6 +203,7 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
                 data: data(&options, at)?,
                 whole: (kind == "overlay").then(|| whole(&options, at)).transpose()?,
                 scratch,
+                inherit,
             }
         }
     };
@@ -148,6 +217,16 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
         tree_attr: options.tree_attr,
         propagation: options.propagation,
     })
+}
+
+/// A tmpfs has the mode of the directory that it covers unless it says another, as with runc.
+fn inherit(kind: &str, options: &MountOptions<'_>, target: &Target) -> Inherit {
+    let mode = options.data.iter().any(|(key, _)| *key == "mode");
+    match (kind, target) {
+        ("tmpfs", Target::Inside(_)) if options.copy_up => Inherit::All,
+        ("tmpfs", Target::Inside(_)) if !mode => Inherit::Mode,
+        _ => Inherit::Nothing,
+    }
 }
 
 /// What of procfs may be covered, as runc has it.
@@ -325,7 +404,8 @@ fn fs(
     data: Vec<(CString, Option<CString>)>,
 ) -> Mount {
     let source = Some(c"cgroup".into());
-    let origin = Origin::Fs { kind: kind.into(), source, data, whole: None, scratch: false };
+    let (whole, scratch, inherit) = (None, false, Inherit::Nothing);
+    let origin = Origin::Fs { kind: kind.into(), source, data, whole, scratch, inherit };
     plain(origin, target, options)
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The namespaces a container gets; kinds that are not listed stay the host's.
 pub(super) struct Wanted {
@@ -22,6 +22,12 @@ impl Wanted {
     /// Whether it gets one that is not the host's.
     pub(super) fn has(&self, kind: NsKind) -> bool {
         self.entries.iter().any(|(have, _)| *have == kind)
+    }
+
+    /// The path of one that is joined.
+    pub(super) fn path(&self, kind: NsKind) -> Option<&Path> {
+        let found = self.entries.iter().find(|(have, _)| *have == kind);
+        found.and_then(|(_, path)| path.as_deref())
     }
 
     /// Those not the host's.
@@ -147,7 +153,7 @@ pub(super) fn maps(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
 /// The kernel takes 340 extents of a map.
 const MAX_EXTENTS: usize = 340;
 
-fn map(entries: Option<&[LinuxIdMapping]>, field: &str) -> Result<String> {
+pub(super) fn map(entries: Option<&[LinuxIdMapping]>, field: &str) -> Result<String> {
     let entries = entries.filter(|list| !list.is_empty()).ok_or_else(|| missing(field))?;
     if entries.len() > MAX_EXTENTS {
         return Err(Error::user(format!("{field}: more than {MAX_EXTENTS} entries")));

@@ -15,6 +15,12 @@ pub(super) struct MountOptions<'a> {
     pub propagation: Vec<(Propagation, bool)>,
     /// `runp.upper=tmpfs`.
     pub scratch: bool,
+    /// `remount`.
+    pub remount: bool,
+    /// `tmpcopyup`.
+    pub copy_up: bool,
+    /// `idmap` or `ridmap`; true for the latter.
+    pub id_map: Option<bool>,
     /// What is left: the file system's own, with their values.
     pub data: Vec<(&'a str, Option<&'a str>)>,
 }
@@ -26,6 +32,11 @@ enum Effect {
     /// One of the access time modes, which exclude each other.
     Atime(u64),
 }
+
+/// Flags of a whole file system: fsconfig(2) takes them by name, and for a bind mount they mean
+/// nothing.
+pub(super) const SUPER_BLOCK: [&str; 8] =
+    ["sync", "dirsync", "silent", "lazytime", "nolazytime", "mand", "iversion", "noiversion"];
 
 /// Sorts out the options; an error names the option and why it is refused.
 pub(super) fn parse(options: &[String]) -> Result<MountOptions<'_>, String> {
@@ -41,13 +52,14 @@ fn one<'a>(option: &'a str, parsed: &mut MountOptions<'a>) -> Result<(), String>
         "bind" => parsed.bind = Some(parsed.bind.unwrap_or(false)),
         "rbind" => parsed.bind = Some(true),
         "runp.upper=tmpfs" => parsed.scratch = true,
+        "remount" => parsed.remount = true,
+        "tmpcopyup" => parsed.copy_up = true,
+        "idmap" => parsed.id_map = Some(false),
+        "ridmap" => parsed.id_map = Some(true),
         // The kernel's defaults, or without meaning for a new mount.
         "" | "defaults" | "async" | "loud" | "norelatime" | "nostrictatime" | "nomand" => {}
-        "sync" | "dirsync" | "silent" | "lazytime" | "nolazytime" | "mand" | "iversion"
-        | "noiversion" => parsed.data.push((option, None)),
-        "remount" | "tmpcopyup" | "idmap" | "ridmap" | "copy-symlink" => {
-            return Err(format!("{option} is not supported"));
-        }
+        _ if SUPER_BLOCK.contains(&option) => parsed.data.push((option, None)),
+        "copy-symlink" => return Err(format!("{option} is not supported")),
         _ => {
             if let Some(propagation) = propagation(option) {
                 parsed.propagation.push(propagation);
@@ -142,6 +154,8 @@ mod tests {
             [(Propagation::Private, true), (Propagation::Private, false)]
         );
         assert_eq!(parsed.data, [("size", Some("1k"))]);
-        assert_eq!(parse(&["tmpcopyup".into()]).unwrap_err(), "tmpcopyup is not supported");
+        assert!(parse(&["tmpcopyup".into()]).unwrap().copy_up);
+        assert!(parse(&["remount".into()]).unwrap().remount);
+        assert_eq!(parse(&["ridmap".into()]).unwrap().id_map, Some(true));
     }
 }

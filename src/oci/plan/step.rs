@@ -124,6 +124,8 @@ pub enum Origin {
         whole: Option<CString>,
         /// Overlay only: upper and work directory on a fresh tmpfs (`runp.upper=tmpfs`).
         scratch: bool,
+        /// What it takes over from the directory that it covers.
+        inherit: Inherit,
     },
     /// A file or directory of the host.
     Bind {
@@ -131,6 +133,50 @@ pub enum Origin {
         path: CString,
         /// With the mounts below it.
         recursive: bool,
+    },
+    /// The same, opened by the parent in [`Step::Source`].
+    Sent,
+    /// What is mounted there already, and is only changed (`remount`).
+    There {
+        /// New options of the file system.
+        data: Vec<(CString, Option<CString>)>,
+    },
+}
+
+/// What a new tmpfs takes over from the directory that it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherit {
+    /// Nothing.
+    Nothing,
+    /// Its mode.
+    Mode,
+    /// Owner, mode and content (`tmpcopyup`).
+    All,
+}
+
+/// A bind mount's source, for the parent to open: the child's user namespace may not reach it, or
+/// may not map its owners.
+#[derive(Debug)]
+pub struct Source {
+    /// Its path in the container's mount namespace as it is by then.
+    pub path: CString,
+    /// With the mounts below it.
+    pub recursive: bool,
+    /// How owners are mapped; true for the mounts below too.
+    pub map: Option<(OwnerMap, bool)>,
+}
+
+/// The mapping of an id-mapped mount.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OwnerMap {
+    /// That of an existing user namespace.
+    Namespace(CString),
+    /// As for `/proc/<pid>/{uid,gid}_map`.
+    Ids {
+        /// Users.
+        uids: String,
+        /// Groups.
+        gids: String,
     },
 }
 
@@ -257,6 +303,8 @@ pub enum Step {
     Record,
     /// Apply limits to the cgroup.
     Limit(Limits),
+    /// Open a bind mount's source when the child asks for it.
+    Source(Source),
     /// Run hooks.
     Hooks(HookPoint),
     /// Write `/proc/<pid>/oom_score_adj`.
