@@ -1,20 +1,25 @@
 //! What the API server fills in before it validates and stores a Pod, its admission included
 //! (service account, tolerations, priority).
 
+mod volumes;
+
 use super::Pod;
+use super::quantity::{Quantity, ZERO};
 use k8s_openapi::api::core::v1::{
-    Container, HTTPGetAction, LifecycleHandler, PodSpec, Probe, Toleration,
+    Container, EnvVar, HTTPGetAction, LifecycleHandler, PodSpec, Probe, Toleration,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 
 /// Fills in the API's defaults; idempotent.
 pub fn set_defaults(pod: &mut Pod) {
     pod.metadata.namespace.get_or_insert_with(|| "default".to_owned());
     let spec = pod.spec.get_or_insert_default();
     let host_network = spec.host_network.unwrap_or(false);
-    for container in &mut spec.containers {
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
         container_defaults(container, host_network);
     }
-    volume_defaults(spec);
+    pod_resource_defaults(spec);
+    spec.volumes.iter_mut().flatten().for_each(volumes::defaults);
     fill(&mut spec.dns_policy, "ClusterFirst");
     fill(&mut spec.restart_policy, "Always");
     fill(&mut spec.scheduler_name, "default-scheduler");
@@ -49,6 +54,33 @@ fn admission_defaults(spec: &mut PodSpec) {
     }
 }
 
+/// `spec.resources`: what is not requested for the pod as a whole is what its containers request
+/// together, or its own limit.
+fn pod_resource_defaults(spec: &mut PodSpec) {
+    let requested = |name: &str| -> Quantity {
+        let of = |container: &Container| {
+            let requests = container.resources.as_ref()?.requests.as_ref()?;
+            Quantity::parse(&requests.get(name)?.0).ok()
+        };
+        spec.containers.iter().filter_map(of).sum()
+    };
+    let sums = ["cpu", "memory"].map(|name| (name, requested(name)));
+    let Some(resources) = &mut spec.resources else { return };
+    let limits = resources.limits.clone().unwrap_or_default();
+    if limits.is_empty() && resources.requests.is_none() {
+        return;
+    }
+    let requests = resources.requests.get_or_insert_default();
+    for (name, sum) in sums {
+        if sum > ZERO {
+            requests.entry(name.into()).or_insert_with(|| ApiQuantity(sum.to_string()));
+        }
+    }
+    for (name, limit) in limits {
+        requests.entry(name).or_insert(limit);
+    }
+}
+
 fn container_defaults(container: &mut Container, host_network: bool) {
     fill(&mut container.termination_message_path, "/dev/termination-log");
     fill(&mut container.termination_message_policy, "File");
@@ -60,6 +92,7 @@ fn container_defaults(container: &mut Container, host_network: bool) {
             port.host_port = Some(port.container_port);
         }
     }
+    container.env.iter_mut().flatten().for_each(env_defaults);
     let resources = container.resources.get_or_insert_default();
     if let Some(limits) = &resources.limits {
         let requests = resources.requests.get_or_insert_default();
@@ -76,6 +109,16 @@ fn container_defaults(container: &mut Container, host_network: bool) {
     if let Some(lifecycle) = &mut container.lifecycle {
         let hooks = [&mut lifecycle.post_start, &mut lifecycle.pre_stop];
         hooks.into_iter().flatten().for_each(hook_defaults);
+    }
+}
+
+fn env_defaults(variable: &mut EnvVar) {
+    let Some(source) = &mut variable.value_from else { return };
+    if let Some(field) = &mut source.field_ref {
+        fill(&mut field.api_version, "v1");
+    }
+    if let Some(resource) = &mut source.resource_field_ref {
+        resource.divisor.get_or_insert_with(|| ApiQuantity("0".into()));
     }
 }
 
@@ -107,22 +150,6 @@ fn hook_defaults(hook: &mut LifecycleHandler) {
 fn http_defaults(action: &mut HTTPGetAction) {
     fill(&mut action.path, "/");
     fill(&mut action.scheme, "HTTP");
-}
-
-/// A volume without a source is an emptyDir.
-fn volume_defaults(spec: &mut PodSpec) {
-    for volume in spec.volumes.iter_mut().flatten() {
-        if let Some(host_path) = &mut volume.host_path {
-            host_path.type_.get_or_insert_default();
-        } else if *volume
-            == (k8s_openapi::api::core::v1::Volume {
-                name: volume.name.clone(),
-                ..Default::default()
-            })
-        {
-            volume.empty_dir = Some(k8s_openapi::api::core::v1::EmptyDirVolumeSource::default());
-        }
-    }
 }
 
 fn fill(field: &mut Option<String>, value: &str) {

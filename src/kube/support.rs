@@ -47,10 +47,19 @@ pub fn check(name: &str, value: &Value) -> Result<()> {
     }
 }
 
+/// The other lists of containers, whose fields follow the rules of `spec.containers[]`.
+const MORE_CONTAINERS: [&str; 2] = ["spec.initContainers[]", "spec.ephemeralContainers[]"];
+
 /// The rule for `path`, if it has one of its own.
 pub fn rule(path: &str) -> Option<&'static Rule> {
-    let at = RULES.binary_search_by(|rule| rule.path.cmp(path)).ok()?;
-    RULES.get(at)
+    let find = |path: &str| {
+        let at = RULES.binary_search_by(|rule| rule.path.cmp(path)).ok()?;
+        RULES.get(at)
+    };
+    find(path).or_else(|| {
+        let below = MORE_CONTAINERS.iter().find_map(|list| path.strip_prefix(list))?;
+        find(&format!("spec.containers[]{below}"))
+    })
 }
 
 #[derive(Default)]

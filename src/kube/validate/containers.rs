@@ -2,10 +2,8 @@
 
 use super::super::cause::Causes;
 use super::super::quantity::Quantity;
-use super::{handlers, names};
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, PodSpec, ResourceRequirements, SecurityContext, VolumeMount,
-};
+use super::{handlers, names, references, security};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, ResourceRequirements};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -14,23 +12,47 @@ pub fn validate(causes: &mut Causes, spec: &PodSpec, volumes: &BTreeSet<&str>) {
     if spec.containers.is_empty() {
         causes.required("spec.containers");
     }
+    // Regular and init containers share one set of names.
     let mut known = BTreeSet::new();
     for (index, container) in spec.containers.iter().enumerate() {
         let path = format!("spec.containers[{index}]");
         name(causes, &path, container, &mut known);
-        image(causes, &path, container);
-        ports(causes, &path, container.ports.as_deref().unwrap_or_default());
-        env(causes, &path, container);
-        mounts(causes, &path, container.volume_mounts.as_deref().unwrap_or_default(), volumes);
-        if let Some(requirements) = &container.resources {
-            resources(causes, &format!("{path}.resources"), requirements);
-        }
-        if let Some(context) = &container.security_context {
-            security(causes, &format!("{path}.securityContext"), context);
-        }
+        one(causes, &path, container, (spec, volumes));
         handlers::validate(causes, &path, container, spec.termination_grace_period_seconds);
     }
+    for (index, container) in spec.init_containers.iter().flatten().enumerate() {
+        let path = format!("spec.initContainers[{index}]");
+        name(causes, &path, container, &mut known);
+        one(causes, &path, container, (spec, volumes));
+        if container.restart_policy.as_deref() == Some("Always") {
+            handlers::validate(causes, &path, container, spec.termination_grace_period_seconds);
+        } else {
+            handlers::forbid(causes, &path, container);
+        }
+    }
     host_ports(causes, spec);
+}
+
+/// What regular and init containers have in common.
+fn one(
+    causes: &mut Causes,
+    path: &str,
+    container: &Container,
+    (spec, volumes): (&PodSpec, &BTreeSet<&str>),
+) {
+    image(causes, path, container);
+    ports(causes, path, container.ports.as_deref().unwrap_or_default());
+    references::environment(causes, path, container);
+    super::volumes::mounts(causes, path, container, volumes);
+    let policy = container.termination_message_policy.as_deref().unwrap_or_default();
+    let policies = ["FallbackToLogsOnError", "File"];
+    causes.one_of(format_args!("{path}.terminationMessagePolicy"), policy, &policies);
+    if let Some(requirements) = &container.resources {
+        resources(causes, &format!("{path}.resources"), requirements);
+    }
+    if let Some(context) = &container.security_context {
+        security::container(causes, &format!("{path}.securityContext"), context, spec);
+    }
 }
 
 fn name<'a>(
@@ -124,38 +146,8 @@ fn host_ports(causes: &mut Causes, spec: &PodSpec) {
     }
 }
 
-fn env(causes: &mut Causes, path: &str, container: &Container) {
-    for (index, variable) in container.env.iter().flatten().enumerate() {
-        let path = format!("{path}.env[{index}].name");
-        match (variable.name.as_str(), names::env_name(&variable.name)) {
-            ("", _) => causes.required(path),
-            (name, Some(why)) => causes.invalid(path, name, why),
-            (_, None) => {}
-        }
-    }
-}
-
-fn mounts(causes: &mut Causes, path: &str, mounts: &[VolumeMount], volumes: &BTreeSet<&str>) {
-    let mut places = BTreeSet::new();
-    for (index, mount) in mounts.iter().enumerate() {
-        let path = format!("{path}.volumeMounts[{index}]");
-        if mount.name.is_empty() {
-            causes.required(format_args!("{path}.name"));
-        }
-        if !volumes.contains(mount.name.as_str()) {
-            causes.not_found(format_args!("{path}.name"), &mount.name);
-        }
-        if mount.mount_path.is_empty() {
-            causes.required(format_args!("{path}.mountPath"));
-        }
-        if !places.insert(mount.mount_path.as_str()) {
-            let why = "must be unique";
-            causes.invalid(format_args!("{path}.mountPath"), &mount.mount_path, why);
-        }
-    }
-}
-
-fn resources(causes: &mut Causes, path: &str, requirements: &ResourceRequirements) {
+/// Checks `resources` of a container or a pod.
+pub fn resources(causes: &mut Causes, path: &str, requirements: &ResourceRequirements) {
     let read = |text: &str| Quantity::parse(text).unwrap_or(super::super::quantity::ZERO);
     let limits = requirements.limits.as_ref();
     let lists = [("limits", limits), ("requests", requirements.requests.as_ref())];
@@ -173,24 +165,19 @@ fn resources(causes: &mut Causes, path: &str, requirements: &ResourceRequirement
             }
         }
     }
+    huge_pages(causes, path, requirements);
 }
 
-fn security(causes: &mut Causes, path: &str, context: &SecurityContext) {
-    id(causes, format_args!("{path}.runAsUser"), context.run_as_user);
-    id(causes, format_args!("{path}.runAsGroup"), context.run_as_group);
-    if context.allow_privilege_escalation != Some(false) {
-        return;
-    }
-    let added =
-        context.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
-    let contradictions = [
-        (context.privileged == Some(true), "`privileged` to true"),
-        (added.into_iter().any(|name| name == "CAP_SYS_ADMIN"), "`capabilities.Add` CAP_SYS_ADMIN"),
-    ];
-    for (_, what) in contradictions.iter().filter(|(contradicts, _)| *contradicts) {
-        let value = serde_json::to_string(context).unwrap_or_default();
-        let why = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
-        causes.invalid_number(path, value, why);
+/// Huge pages are not overcommitted, and come with something else.
+fn huge_pages(causes: &mut Causes, path: &str, requirements: &ResourceRequirements) {
+    let all = [&requirements.limits, &requirements.requests];
+    let names: BTreeSet<&str> =
+        all.into_iter().flatten().flatten().map(|(name, _)| name.as_str()).collect();
+    if names.iter().any(|name| name.starts_with("hugepages-"))
+        && !names.contains("cpu")
+        && !names.contains("memory")
+    {
+        causes.forbidden(path, "HugePages require cpu or memory");
     }
 }
 

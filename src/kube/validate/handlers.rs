@@ -27,6 +27,20 @@ pub fn validate(causes: &mut Causes, path: &str, container: &Container, grace: O
     }
 }
 
+/// Init containers that run to their end have neither probes nor hooks.
+pub fn forbid(causes: &mut Causes, path: &str, container: &Container) {
+    let given = [
+        ("lifecycle", container.lifecycle.is_some()),
+        ("livenessProbe", container.liveness_probe.is_some()),
+        ("readinessProbe", container.readiness_probe.is_some()),
+        ("startupProbe", container.startup_probe.is_some()),
+    ];
+    for (field, _) in given.iter().filter(|(_, given)| *given) {
+        let why = "may not be set for init containers without restartPolicy=Always";
+        causes.forbidden(format_args!("{path}.{field}"), why);
+    }
+}
+
 fn hook(causes: &mut Causes, path: &str, hook: &LifecycleHandler, grace: i64) {
     let given = [
         ("exec", hook.exec.is_some()),
@@ -59,6 +73,9 @@ fn probe(causes: &mut Causes, path: &str, probe: &Probe, readiness: bool) {
     actions(causes, path, probe.exec.as_ref(), probe.http_get.as_ref());
     if let Some(socket) = &probe.tcp_socket {
         port(causes, &format!("{path}.tcpSocket.port"), &socket.port);
+    }
+    if let Some(grpc) = &probe.grpc {
+        containers::port_number(causes, format_args!("{path}.grpc.port"), grpc.port);
     }
     let numbers = [
         ("initialDelaySeconds", probe.initial_delay_seconds),

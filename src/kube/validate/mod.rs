@@ -4,14 +4,17 @@
 mod containers;
 mod handlers;
 mod names;
+mod network;
 pub mod objects;
+mod references;
+mod security;
 mod update;
 mod volumes;
 
 use super::Pod;
 use super::cause::{Causes, invalid};
 use crate::error::{Error, Kind, Result};
-use k8s_openapi::api::core::v1::{PodSecurityContext, PodSpec};
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use names::{label_value, qualified_name};
@@ -107,23 +110,18 @@ fn pod_spec(causes: &mut Causes, spec: &PodSpec) {
         "" => causes.required("spec.restartPolicy"),
         _ => causes.one_of("spec.restartPolicy", policy, &["Always", "OnFailure", "Never"]),
     }
+    if let Some(seconds) = spec.active_deadline_seconds
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let why = format!("must be between 1 and {}, inclusive", i32::MAX);
+        causes.invalid_number("spec.activeDeadlineSeconds", seconds, why);
+    }
     if let Some(context) = &spec.security_context {
-        pod_security(causes, context);
+        security::pod(causes, context);
     }
-}
-
-fn pod_security(causes: &mut Causes, context: &PodSecurityContext) {
-    let path = "spec.securityContext";
-    let ids = [
-        ("runAsUser", context.run_as_user),
-        ("runAsGroup", context.run_as_group),
-        ("fsGroup", context.fs_group),
-    ];
-    for (field, id) in ids {
-        containers::id(causes, format_args!("{path}.{field}"), id);
-    }
-    for (index, group) in context.supplemental_groups.iter().flatten().enumerate() {
-        containers::id(causes, format_args!("{path}.supplementalGroups[{index}]"), Some(*group));
+    network::validate(causes, spec);
+    if let Some(requirements) = &spec.resources {
+        containers::resources(causes, "spec.resources", requirements);
     }
 }
 

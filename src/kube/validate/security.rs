@@ -1,0 +1,123 @@
+//! Security contexts of pods and containers.
+
+use super::super::cause::Causes;
+use super::{containers, volumes};
+use k8s_openapi::api::core::v1::{
+    PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
+};
+use std::collections::BTreeSet;
+
+const MAX_SYSCTL: usize = 253;
+
+/// Checks that of the pod.
+pub fn pod(causes: &mut Causes, context: &PodSecurityContext) {
+    let path = "spec.securityContext";
+    let ids = [
+        ("runAsUser", context.run_as_user),
+        ("runAsGroup", context.run_as_group),
+        ("fsGroup", context.fs_group),
+    ];
+    for (field, id) in ids {
+        containers::id(causes, format_args!("{path}.{field}"), id);
+    }
+    for (index, group) in context.supplemental_groups.iter().flatten().enumerate() {
+        containers::id(causes, format_args!("{path}.supplementalGroups[{index}]"), Some(*group));
+    }
+    if let Some(policy) = context.fs_group_change_policy.as_deref() {
+        let policies = ["Always", "OnRootMismatch"];
+        causes.one_of(format_args!("{path}.fsGroupChangePolicy"), policy, &policies);
+    }
+    if let Some(policy) = context.supplemental_groups_policy.as_deref() {
+        let policies = ["Merge", "Strict"];
+        causes.one_of(format_args!("{path}.supplementalGroupsPolicy"), policy, &policies);
+    }
+    sysctls(causes, context.sysctls.as_deref().unwrap_or_default());
+    if let Some(profile) = &context.seccomp_profile {
+        seccomp(causes, &format!("{path}.seccompProfile"), profile);
+    }
+}
+
+fn sysctls(causes: &mut Causes, sysctls: &[Sysctl]) {
+    let mut known = BTreeSet::new();
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let path = format!("spec.securityContext.sysctls[{index}].name");
+        let name = sysctl.name.as_str();
+        if name.is_empty() {
+            causes.required(path);
+        } else if !is_sysctl(name) {
+            let why = format!(
+                "must have at most {MAX_SYSCTL} characters and match regex \
+                 ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+            );
+            causes.invalid(path, name, why);
+        } else if !known.insert(name.replace('/', ".")) {
+            causes.duplicate(path, name);
+        }
+    }
+}
+
+fn is_sysctl(name: &str) -> bool {
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let part = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.first().is_some_and(|b| lower(*b))
+            && bytes.last().is_some_and(|b| lower(*b))
+            && bytes.iter().all(|b| lower(*b) || matches!(b, b'-' | b'_'))
+    };
+    name.len() <= MAX_SYSCTL && name.split(['.', '/']).all(part)
+}
+
+/// Checks that of a container of `spec`.
+pub fn container(causes: &mut Causes, path: &str, context: &SecurityContext, spec: &PodSpec) {
+    containers::id(causes, format_args!("{path}.runAsUser"), context.run_as_user);
+    containers::id(causes, format_args!("{path}.runAsGroup"), context.run_as_group);
+    if let Some(how) = context.proc_mount.as_deref() {
+        let path = format!("{path}.procMount");
+        causes.one_of(&path, how, &["Default", "Unmasked"]);
+        if how == "Unmasked" && spec.host_users != Some(false) {
+            causes.invalid(path, how, "`hostUsers` must be false to use `Unmasked`");
+        }
+    }
+    if let Some(profile) = &context.seccomp_profile {
+        seccomp(causes, &format!("{path}.seccompProfile"), profile);
+    }
+    if context.allow_privilege_escalation == Some(false) {
+        escalation(causes, path, context);
+    }
+}
+
+fn escalation(causes: &mut Causes, path: &str, context: &SecurityContext) {
+    let added =
+        context.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
+    let contradictions = [
+        (context.privileged == Some(true), "`privileged` to true"),
+        (added.into_iter().any(|name| name == "CAP_SYS_ADMIN"), "`capabilities.Add` CAP_SYS_ADMIN"),
+    ];
+    for (_, what) in contradictions.iter().filter(|(contradicts, _)| *contradicts) {
+        let value = serde_json::to_string(context).unwrap_or_default();
+        let why = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
+        causes.invalid_number(path, value, why);
+    }
+}
+
+fn seccomp(causes: &mut Causes, path: &str, profile: &SeccompProfile) {
+    let kind = profile.type_.as_str();
+    let local = profile.localhost_profile.as_deref();
+    let file = format!("{path}.localhostProfile");
+    match (kind, local) {
+        ("", _) => {
+            let why = "type is required when seccompProfile is set";
+            return causes.required_because(format_args!("{path}.type"), why);
+        }
+        ("Localhost", None | Some("")) => {
+            causes.required_because(file, "must be set when seccomp type is Localhost");
+        }
+        ("Localhost", Some(name)) => volumes::descending(causes, &file, name),
+        (_, Some(name)) => {
+            causes.invalid(file, name, "can only be set when seccomp type is Localhost");
+        }
+        _ => {}
+    }
+    let kinds = ["Localhost", "RuntimeDefault", "Unconfined"];
+    causes.one_of(format_args!("{path}.type"), kind, &kinds);
+}
