@@ -12,10 +12,14 @@ mod cgroups;
 mod console;
 #[path = "runtime/devices.rs"]
 mod devices;
+#[path = "runtime/events.rs"]
+mod events;
 #[path = "runtime/exec.rs"]
 mod exec;
 #[path = "runtime/faults.rs"]
 mod faults;
+#[path = "runtime/freeze.rs"]
+mod freeze;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/lifecycle.rs"]
@@ -34,3 +38,5 @@ mod rootfs_escape;
 mod seccomp;
 #[path = "runtime/tmpfs.rs"]
 mod tmpfs;
+#[path = "runtime/update.rs"]
+mod update;

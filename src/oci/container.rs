@@ -232,11 +232,10 @@ impl Container {
         if !self.is_alive() {
             return Ok(Status::Stopped);
         }
-        if self.is_waiting() {
-            return Ok(Status::Created);
-        }
         match &self.record.cgroup {
+            // Also before it is started: what is frozen cannot be.
             Some(cgroup) if cgroup.is_frozen()? => Ok(Status::Paused),
+            _ if self.is_waiting() => Ok(Status::Created),
             _ => Ok(Status::Running),
         }
     }

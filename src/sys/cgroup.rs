@@ -4,7 +4,8 @@
 use super::{Errno, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs, statfs};
-use std::os::fd::AsFd;
+use rustix::event::EventfdFlags;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,21 @@ pub fn poll_change(fd: impl AsFd, until: Instant) -> Result<bool> {
 /// Waits until the process of `pidfd` has exited, reaped or not; false at the deadline.
 pub fn poll_exit(pidfd: impl AsFd, until: Instant) -> Result<bool> {
     wait(pidfd, PollFlags::POLLIN, until)
+}
+
+/// An eventfd(2) to be given to `cgroup.event_control` of v1.
+pub fn eventfd() -> Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    rustix::event::eventfd(0, flags).map_err(super::clone::errno)
+}
+
+/// Takes what an eventfd has counted; 0 where that is nothing.
+pub fn eventfd_read(fd: impl AsFd) -> Result<u64> {
+    let mut count = [0; 8];
+    match nix::unistd::read(fd, &mut count) {
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
+        read => read.map(|_| u64::from_ne_bytes(count)),
+    }
 }
 
 fn wait(fd: impl AsFd, events: PollFlags, until: Instant) -> Result<bool> {

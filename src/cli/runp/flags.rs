@@ -7,6 +7,11 @@
 use clap::{ArgAction, Args, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+mod update;
+
+pub use update::Update;
 
 /// Flags before the command.
 #[derive(Parser, Debug)]
@@ -210,6 +215,69 @@ pub struct List {
     #[arg(long, short)]
     pub quiet: bool,
     #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+/// pause suspends all processes inside the container
+#[derive(Parser, Debug)]
+#[command(name = "pause", override_usage = "runp pause <container-id>")]
+pub struct Pause {
+    #[arg(hide = true)]
+    pub ids: Vec<String>,
+}
+
+/// resumes all processes that have been previously paused
+#[derive(Parser, Debug)]
+#[command(name = "resume", override_usage = "runp resume <container-id>")]
+pub struct Resume {
+    #[arg(hide = true)]
+    pub ids: Vec<String>,
+}
+
+/// ps displays the processes running inside a container
+#[derive(Parser, Debug)]
+#[command(name = "ps", override_usage = "runp ps [command options] <container-id> [ps options]")]
+pub struct Ps {
+    /// select one of: table or json
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub format: String,
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<String>,
+}
+
+/// display container events such as OOM notifications, cpu, memory, and IO usage statistics
+#[derive(Parser, Debug)]
+#[command(name = "events", override_usage = "runp events [command options] <container-id>")]
+pub struct Events {
+    /// set the stats collection interval
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = super::watch::duration,
+        allow_hyphen_values = true
+    )]
+    pub interval: Duration,
+    /// display the container's stats then exit
+    #[arg(long)]
+    pub stats: bool,
+    #[arg(hide = true)]
+    pub ids: Vec<String>,
+}
+
+/// checkpoint a running container (not supported)
+#[derive(Parser, Debug)]
+#[command(name = "checkpoint", override_usage = "runp checkpoint <container-id>")]
+pub struct Checkpoint {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<String>,
+}
+
+/// restore a container from a previous checkpoint (not supported)
+#[derive(Parser, Debug)]
+#[command(name = "restore", override_usage = "runp restore <container-id>")]
+pub struct Restore {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<String>,
 }
 

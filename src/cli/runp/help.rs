@@ -4,18 +4,25 @@ use super::{flags, parse};
 use clap::CommandFactory;
 
 /// The grammar of every command, in the order in which `--help` lists them.
-const COMMANDS: [fn() -> clap::Command; 11] = [
+const COMMANDS: [fn() -> clap::Command; 18] = [
+    flags::Checkpoint::command,
     flags::Create::command,
     flags::Delete::command,
+    flags::Events::command,
     flags::Exec::command,
     flags::Explain::command,
     flags::Features::command,
     flags::Kill::command,
     flags::List::command,
+    flags::Pause::command,
+    flags::Ps::command,
+    flags::Restore::command,
+    flags::Resume::command,
     flags::Run::command,
     flags::Spec::command,
     flags::Start::command,
     flags::State::command,
+    flags::Update::command,
 ];
 
 /// The help of `name`, or the overview where there is no such command.
@@ -40,7 +47,7 @@ COMMANDS:
     let mut commands = String::new();
     for grammar in COMMANDS.map(|grammar| grammar()) {
         let about = grammar.get_about().map(ToString::to_string).unwrap_or_default();
-        commands.push_str(&format!("   {:<10}{about}\n", grammar.get_name()));
+        commands.push_str(&format!("   {:<12}{about}\n", grammar.get_name()));
     }
     let grammar =
         flags::Globals::command().help_template(LAYOUT).before_help(commands.trim_end().to_owned());

@@ -10,6 +10,8 @@ pub mod log;
 mod parse;
 mod show;
 mod spec;
+mod update;
+mod watch;
 
 use super::report;
 use crate::error::{Context, Error, Result};
@@ -52,9 +54,6 @@ struct Call {
     systemd_cgroup: bool,
     trace: Option<PathBuf>,
 }
-
-/// Commands of runc that do not exist here yet.
-const NOT_YET: [&str; 7] = ["checkpoint", "events", "pause", "ps", "restore", "resume", "update"];
 
 /// Runs `runp` with the process's own arguments.
 pub fn main() -> ExitCode {
@@ -111,24 +110,33 @@ fn version() -> Outcome {
 
 fn command(name: &str, rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     match name {
+        "checkpoint" => parse::command(rest).and_then(|_: flags::Checkpoint| needs_criu(name)),
         "create" => create(rest, call, log),
         "delete" => delete(rest, call),
+        "events" => watch::events(rest, call),
         "exec" => exec::exec(rest, call),
         "explain" => show::explain(rest, call),
         "features" => show::features(rest),
         "kill" => kill(rest, call),
         "list" => show::list(rest, call, log),
+        "pause" => pause(rest, call),
+        "ps" => watch::ps(rest, call),
+        "restore" => parse::command(rest).and_then(|_: flags::Restore| needs_criu(name)),
+        "resume" => resume(rest, call),
         "run" => run(rest, call, log),
         "spec" => spec::spec(rest),
         "start" => start(rest, call),
         "state" => show::state(rest, call),
+        "update" => update::update(rest, call, log),
         "h" | "help" => Err(Stop::Help(help::of(rest.first().and_then(|name| name.to_str())))),
-        name if NOT_YET.contains(&name) => {
-            let error = Error::user(format!("runp {name}: this command does not exist yet"));
-            Err(error.hint("`runp --help` lists the commands that do").into())
-        }
         other => Err(Stop::Failed(Error::user(format!("No help topic for '{other}'")), 3)),
     }
+}
+
+/// What runc itself calls experimental, and another program does.
+fn needs_criu(name: &str) -> Outcome {
+    let cause = format!("{name} is not supported: runp does not work with CRIU");
+    Err(Error::user(cause).hint("`runp pause` stops a container where it is").into())
 }
 
 fn call(globals: &Globals) -> Result<Call> {
@@ -244,6 +252,20 @@ fn delete(rest: Vec<OsString>, call: &Call) -> Outcome {
     let flags: flags::Delete = parse::command(rest)?;
     parse::count::<flags::Delete>(flags.ids.len(), Count::Exactly(1))?;
     ops::delete(&call.root, &only(&flags.ids), flags.force)?;
+    Ok(0)
+}
+
+fn pause(rest: Vec<OsString>, call: &Call) -> Outcome {
+    let flags: flags::Pause = parse::command(rest)?;
+    parse::count::<flags::Pause>(flags.ids.len(), Count::Exactly(1))?;
+    ops::pause(&call.root, &only(&flags.ids))?;
+    Ok(0)
+}
+
+fn resume(rest: Vec<OsString>, call: &Call) -> Outcome {
+    let flags: flags::Resume = parse::command(rest)?;
+    parse::count::<flags::Resume>(flags.ids.len(), Count::Exactly(1))?;
+    ops::resume(&call.root, &only(&flags.ids))?;
     Ok(0)
 }
 

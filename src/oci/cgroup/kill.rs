@@ -89,6 +89,10 @@ impl Cgroup {
         let (freeze, thaw) = self.freezer_words();
         let value = if frozen { freeze } else { thaw };
         let what = || format!("write {value} to {}/{name}", path.display());
+        if !frozen && self.mode == Mode::Hybrid {
+            // Others may have frozen it there.
+            self.thaw_v1()?;
+        }
         let until = Instant::now() + FREEZE_WAIT;
         let done = match self.mode {
             Mode::V1 => settle_v1(&path, value, until),
@@ -105,21 +109,24 @@ impl Cgroup {
         Err(Error::system(format!("not done after {} s", FREEZE_WAIT.as_secs())).doing(what()))
     }
 
-    /// Whether it is frozen. A cgroup that is gone is not.
+    /// Whether it is frozen, by either freezer of a hybrid host. A cgroup that is gone is not.
     pub fn is_frozen(&self) -> Result<bool> {
-        let Some((path, name)) = self.freezer() else { return Ok(false) };
-        let what = || format!("read whether {} is frozen", path.display());
-        match self.mode {
-            Mode::V1 => file::read(&path, name).map(|state| state.trim() != "THAWED"),
-            Mode::Hybrid | Mode::V2 => {
-                file::read(&path, "cgroup.events").map(|text| keyed(&text, "frozen") == Some(1))
+        let v2 = self.v2().map(|dir| (dir, "cgroup.events"));
+        let v1 = self.v1("freezer").map(|dir| (dir, "freezer.state"));
+        for (dir, name) in [v2, v1].into_iter().flatten() {
+            let path = dir.path();
+            match file::read(&path, name) {
+                Ok(text) if dir.is_v2() && keyed(&text, "frozen") != Some(1) => {}
+                Ok(text) if text.trim() == "THAWED" => {}
+                Ok(_) => return Ok(true),
+                Err(Errno::ENOENT | Errno::ENODEV) => {}
+                Err(errno) => {
+                    return Err(errno)
+                        .doing(|| format!("read whether {} is frozen", path.display()));
+                }
             }
         }
-        .or_else(|errno| match errno {
-            Errno::ENOENT | Errno::ENODEV => Ok(false),
-            _ => Err(errno),
-        })
-        .doing(what)
+        Ok(false)
     }
 
     /// How many times the OOM killer has struck in it. A cgroup that is gone counts none.

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// How long [`Cgroup::remove`] waits for processes that are about to be gone.
 const EXIT_WAIT: Duration = Duration::from_secs(2);
 
+const V1_FROZEN: (&str, &str) = ("freezer.state", "FROZEN");
+
 impl Cgroup {
     /// Makes the directories (parents too, controllers enabled on v2); undone if one fails. A
     /// directory that exists and holds processes is an error unless `shared`.
@@ -34,7 +36,7 @@ impl Cgroup {
         let before = made.len();
         mkdir_all(dir, made).doing(|| format!("make cgroup {}", path.display()))?;
         if before == made.len() {
-            return if shared { Ok(()) } else { expect_empty(&path) };
+            return if shared { Ok(()) } else { expect_unused(dir, &path) };
         }
         if dir.controllers.iter().any(|name| name == "cpuset") {
             for path in made.iter().skip(before) {
@@ -143,8 +145,19 @@ fn rmdir(path: &Path) -> sys::Result<()> {
     std::fs::remove_dir(path).map_err(sys::fs::errno)
 }
 
-/// runc refuses a cgroup in use since 1.2: two containers would share limits, and a kill.
-fn expect_empty(path: &Path) -> Result<()> {
+/// runc refuses a cgroup in use since 1.2: two containers would share limits, and a kill. One that
+/// somebody has left frozen would hold the container's first process for ever.
+fn expect_unused(dir: &Dir, path: &Path) -> Result<()> {
+    let freezer = match dir.is_v2() {
+        true => Some(("cgroup.freeze", "1")),
+        false => dir.controllers.iter().any(|name| name == "freezer").then_some(V1_FROZEN),
+    };
+    if let Some((name, frozen)) = freezer
+        && file::read(path, name).is_ok_and(|state| state.trim() == frozen)
+    {
+        let cause = "container's cgroup unexpectedly frozen";
+        return Err(Error::user(cause).doing(format!("use cgroup {}", path.display())));
+    }
     let procs = file::read(path, "cgroup.procs")
         .doing(|| format!("read {}/cgroup.procs", path.display()))?;
     match procs.lines().count() {

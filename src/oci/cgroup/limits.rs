@@ -4,7 +4,7 @@ use super::file::Limit;
 use super::{Cgroup, Mode, v1, v2};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
-use oci_spec::runtime::{LinuxHugepageLimit, LinuxMemory, LinuxRdma, LinuxResources};
+use oci_spec::runtime::{LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxRdma, LinuxResources};
 use std::collections::HashMap;
 
 impl Cgroup {
@@ -64,6 +64,8 @@ pub(super) fn settle(mut writes: Vec<Write<'_>>) -> Result<()> {
             match write.limit.try_write(write.file, &write.value) {
                 Ok(()) => {}
                 Err(Errno::EINVAL) => refused.push(write),
+                // No account is kept (swap, mostly), so there is nothing to lift.
+                Err(Errno::ENOENT) if write.value == "-1" => {}
                 Err(Errno::EBUSY) => return Err(below_usage(&write)),
                 // Once more, for the words.
                 Err(_) => write.limit.write(write.file, &write.value)?,
@@ -96,13 +98,20 @@ pub(super) fn memory_and_swap(memory: &LinuxMemory) -> (Option<i64>, Option<i64>
     (limit, swap.or(limit.filter(|limit| *limit == -1)))
 }
 
-/// What `pids.max` takes; none for 0, which has always meant "not set" in runc and Docker.
-pub(super) fn pids_max(limit: i64) -> Option<String> {
+/// What `pids.max` takes. 0, "no tasks" since runtime-spec 1.3, is 1 as in runc: systemd knows no 0,
+/// and a container has at least one.
+pub(super) fn pids_max(limit: i64) -> String {
     match limit {
-        0 => None,
-        ..0 => Some("max".into()),
-        _ => Some(limit.to_string()),
+        ..0 => "max".into(),
+        _ => limit.max(1).to_string(),
     }
+}
+
+/// The burst, which can be set back to 0; a kernel before 5.14 has none, and so that already.
+pub(super) fn burst<'a>(cpu: &LinuxCpu, limit: Limit<'a>, file: &'a str) -> Option<Write<'a>> {
+    let burst = cpu.burst()?;
+    let none = burst == 0 && limit.read(file).is_err();
+    (!none).then(|| Write { limit, file, value: burst.to_string() })
 }
 
 /// `cpu.shares` of v1 to `cpu.weight` of v2, so that 2, 1024 and 262144 become 1, 100 and 10000

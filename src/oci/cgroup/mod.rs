@@ -29,11 +29,14 @@ mod kill;
 mod layout;
 mod life;
 mod limits;
+mod oom;
+pub mod stats;
 mod v1;
 mod v2;
 
 pub use layout::{Hierarchy, Layout};
 pub use life::enter;
+pub use oom::OomWatch;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 
 use super::Cgroup;
 use super::file::Limit;
-use super::limits::{Write, memory_and_swap, pids_max, set_huge_pages, set_rdma, settle};
+use super::limits::{Write, burst, memory_and_swap, pids_max, set_huge_pages, set_rdma, settle};
 use crate::error::{Context, Result};
 use crate::sys::Errno;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork};
@@ -17,9 +17,8 @@ pub(super) fn set_early(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(
         set_cpu(cgroup, cpu)?;
         set_cpuset(cgroup, cpu)?;
     }
-    let pids = resources.pids().as_ref().and_then(|pids| pids_max(pids.limit()));
-    if let Some(value) = pids {
-        limit(cgroup, "pids", "pids.limit").write("pids.max", &value)?;
+    if let Some(pids) = resources.pids() {
+        limit(cgroup, "pids", "pids.limit").write("pids.max", &pids_max(pids.limit()))?;
     }
     if let Some(io) = resources.block_io() {
         set_block_io(cgroup, io)?;
@@ -63,7 +62,7 @@ fn set_cpu(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
     let bandwidth = [
         set("cpu.period", "cpu.cfs_period_us", cpu.period().map(Into::into)),
         set("cpu.quota", "cpu.cfs_quota_us", cpu.quota().map(Into::into)),
-        set("cpu.burst", "cpu.cfs_burst_us", cpu.burst().map(Into::into)),
+        burst(cpu, limit("cpu.burst"), "cpu.cfs_burst_us"),
     ];
     settle(bandwidth.into_iter().flatten().collect())
 }

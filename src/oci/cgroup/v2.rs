@@ -5,23 +5,19 @@
 use super::Cgroup;
 use super::file::Limit;
 use super::limits::{
-    Write, memory_and_swap, pids_max, set_huge_pages, set_rdma, settle, weight_of_shares,
+    Write, burst, memory_and_swap, pids_max, set_huge_pages, set_rdma, settle, weight_of_shares,
 };
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use std::collections::HashMap;
 
-/// The kernel's default for `cpu.max`, microseconds.
-const PERIOD: u64 = 100_000;
-
 pub(super) fn set_early(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     if let Some(cpu) = resources.cpu() {
         set_cpu(cgroup, cpu)?;
     }
-    let pids = resources.pids().as_ref().and_then(|pids| pids_max(pids.limit()));
-    if let Some(value) = pids {
-        limit(cgroup, "pids", "pids.limit").write("pids.max", &value)?;
+    if let Some(pids) = resources.pids() {
+        limit(cgroup, "pids", "pids.limit").write("pids.max", &pids_max(pids.limit()))?;
     }
     if let Some(io) = resources.block_io() {
         set_block_io(cgroup, io)?;
@@ -64,13 +60,10 @@ fn set_cpu(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
     if let Some(weight) = weight {
         limit("cpu.shares").write("cpu.weight", &weight.to_string())?;
     }
-    let max = cpu_max(cpu);
+    let now = || limit("cpu.quota").read("cpu.max").unwrap_or_default();
+    let max = cpu_max(cpu, now);
     let max = max.map(|value| Write { limit: limit("cpu.quota"), file: "cpu.max", value });
-    let burst = cpu.burst().filter(|burst| *burst != 0).map(|burst| Write {
-        limit: limit("cpu.burst"),
-        file: "cpu.max.burst",
-        value: burst.to_string(),
-    });
+    let burst = burst(cpu, limit("cpu.burst"), "cpu.max.burst");
     settle(max.into_iter().chain(burst).collect())?;
     for (json, value) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
         if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
@@ -82,16 +75,21 @@ fn set_cpu(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
     Ok(())
 }
 
-/// `cpu.max`: quota and period in one file.
-fn cpu_max(cpu: &LinuxCpu) -> Option<String> {
+/// `cpu.max`: quota and period in one file. A quota alone leaves the period as it is; for a period
+/// alone the quota must be said again, as it stands `now`.
+fn cpu_max(cpu: &LinuxCpu, now: impl FnOnce() -> String) -> Option<String> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
-    let period = cpu.period().filter(|period| *period != 0);
-    if quota.is_none() && period.is_none() {
-        return None;
+    let quota = quota.map(|quota| if quota < 0 { "max".into() } else { quota.to_string() });
+    match (quota, cpu.period().filter(|period| *period != 0)) {
+        (None, None) => None,
+        (Some(quota), None) => Some(quota),
+        (Some(quota), Some(period)) => Some(format!("{quota} {period}")),
+        (None, Some(period)) => {
+            let now = now();
+            let quota = now.split_ascii_whitespace().next().unwrap_or("max");
+            Some(format!("{quota} {period}"))
+        }
     }
-    let quota = quota.filter(|quota| *quota > 0);
-    let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-    Some(format!("{quota} {}", period.unwrap_or(PERIOD)))
 }
 
 fn set_block_io(cgroup: &Cgroup, io: &LinuxBlockIo) -> Result<()> {
@@ -144,7 +142,7 @@ pub(super) fn set_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<()> {
     let (max, with_swap) = memory_and_swap(memory);
     let swap = swap_alone(&limit("memory.swap"), max, with_swap)?;
     if memory.check_before_update() == Some(true) {
-        check_usage(&limit("memory.limit"), max)?;
+        check_usage(&limit("memory.limit"), max, with_swap)?;
     }
     if let Some(swap) = swap {
         match limit("memory.swap").try_write("memory.swap.max", &swap) {
@@ -185,15 +183,30 @@ fn swap_alone(limit: &Limit<'_>, max: Option<i64>, both: Option<i64>) -> Result<
 }
 
 /// v2 takes a limit below the usage and kills; `checkBeforeUpdate` asks for v1's refusal.
-fn check_usage(limit: &Limit<'_>, max: Option<i64>) -> Result<()> {
-    let Some(max) = max.filter(|max| *max > 0) else { return Ok(()) };
-    let usage = limit.read("memory.current").doing(|| limit.attempt("memory.max", &bytes(max)))?;
-    match usage.trim().parse::<i64>() {
-        Ok(usage) if usage >= max => Err(limit.invalid(format!(
-            "rejecting memory limit {max}: the container uses {usage} bytes now"
-        ))),
-        _ => Ok(()),
+fn check_usage(limit: &Limit<'_>, max: Option<i64>, with_swap: Option<i64>) -> Result<()> {
+    if max.is_none_or(|max| max <= 0) && with_swap.is_none_or(|max| max <= 0) {
+        return Ok(());
     }
+    let usage = |file| -> Result<i64> {
+        match limit.read(file) {
+            Err(Errno::ENOENT) => Ok(0),
+            read => {
+                let read = read.doing(|| format!("read {file} for checkBeforeUpdate"))?;
+                Ok(read.trim().parse().unwrap_or(0))
+            }
+        }
+    };
+    let memory = usage("memory.current")?;
+    let swap = usage("memory.swap.current")?;
+    for (what, max, used) in
+        [("memory+swap", with_swap, memory.saturating_add(swap)), ("memory", max, memory)]
+    {
+        if let Some(max) = max.filter(|max| *max > 0 && used > *max) {
+            let why = format!("rejecting {what} limit {max}: the container uses {used} bytes now");
+            return Err(limit.invalid(why));
+        }
+    }
+    Ok(())
 }
 
 /// `linux.resources.unified`: file names and what to write, as they are.
@@ -222,14 +235,14 @@ mod tests {
         for (quota, period, expected) in [
             (None, None, None),
             (Some(0), Some(0), None),
-            (Some(50_000), None, Some("50000 100000")),
-            (Some(-1), None, Some("max 100000")),
-            (None, Some(20_000), Some("max 20000")),
+            (Some(50_000), None, Some("50000")),
+            (Some(-1), None, Some("max")),
+            (None, Some(20_000), Some("7000 20000")),
             (Some(1000), Some(20_000), Some("1000 20000")),
         ] {
             let mut cpu = LinuxCpu::default();
             cpu.set_quota(quota).set_period(period);
-            assert_eq!(cpu_max(&cpu).as_deref(), expected);
+            assert_eq!(cpu_max(&cpu, || "7000 9000\n".into()).as_deref(), expected);
         }
     }
 

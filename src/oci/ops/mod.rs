@@ -5,24 +5,33 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
+mod pause;
+mod ps;
 mod run;
 mod start;
 mod state;
+mod update;
 
 pub use create::{create, warnings};
 pub use delete::delete;
+pub use events::{Event, events, stats};
 pub use exec::{exec, exec_spawn};
 pub use features::features;
 pub use kill::{kill, parse_signal};
 pub use list::{list, list_all};
+pub use pause::{pause, resume};
+pub use ps::ps;
 pub use run::run;
 pub use start::start;
 pub use state::state;
+pub use update::update;
 
+use super::cgroup::Cgroup;
 use super::container::Container;
 use crate::error::{Error, Result};
 use oci_spec::runtime::Process;
@@ -94,4 +103,12 @@ pub struct ExecOptions {
 pub fn process(root: &Path, id: &str) -> Result<Process> {
     let spec = Container::open(root, id)?.config()?;
     spec.process().clone().ok_or_else(|| Error::user("process property must not be empty"))
+}
+
+/// The cgroup, for what cannot be done without.
+fn cgroup_of(container: &Container) -> Result<&Cgroup> {
+    container.record.cgroup.as_ref().ok_or_else(|| {
+        let error = Error::user("the container has no cgroup of its own");
+        error.hint("a rootless container has one only where cgroups are delegated to its user")
+    })
 }

@@ -26,8 +26,11 @@ pub fn start(root: &Path, id: &str) -> Result<()> {
     let status = container.status()?;
     let init = match (status, container.init()?) {
         (Status::Created, Some(init)) => init,
-        (Status::Running | Status::Paused, _) => {
+        (Status::Running, _) => {
             return Err(Error::user("cannot start an already running container"));
+        }
+        (Status::Paused, _) => {
+            return Err(Error::user("cannot start a container in the paused state"));
         }
         (_, _) => return Err(Error::user("cannot start a container that has stopped")),
     };
