@@ -141,7 +141,7 @@ pub fn delete(
         locked.put_wanted(&mut pod)?;
     }
     drop(locked);
-    let started = lock::ensure_monitor(&config.paths, &pod)?;
+    let started = lock::tell_monitor(&config.paths, &pod)?;
     Ok((uid, Ending { monitor: started.or(monitor), forced: options.force && grace == 0 }))
 }
 
@@ -212,7 +212,13 @@ pub fn revive(paths: &Paths, pod: &Pod) -> Result<()> {
     if ended && pod.metadata.deletion_timestamp.is_none() && is_torn_down(paths, pod)? {
         return Ok(());
     }
-    lock::ensure_monitor(paths, pod).map(drop)
+    // A command that was killed may have marked it for deletion and told nobody.
+    let told = if pod.metadata.deletion_timestamp.is_some() {
+        lock::tell_monitor(paths, pod)
+    } else {
+        lock::ensure_monitor(paths, pod)
+    };
+    told.map(drop)
 }
 
 fn is_torn_down(paths: &Paths, pod: &Pod) -> Result<bool> {

@@ -51,7 +51,7 @@ fn change_pod(config: &Config, key: &Key, decide: Decide<'_>) -> Result<(Applied
         }
     };
     drop(locked);
-    lock::ensure_monitor(&config.paths, &pod)?;
+    lock::tell_monitor(&config.paths, &pod)?;
     Ok((applied, of_pod(pod)))
 }
 

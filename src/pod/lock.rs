@@ -5,6 +5,7 @@
 
 use super::Paths;
 use super::store::{self, Store};
+use super::wake;
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
 use crate::sys::clone::pidfd_open;
@@ -29,6 +30,15 @@ const WORKERS_END: Duration = Duration::from_secs(10);
 /// The lock of a pod's monitor.
 pub fn lock_path(paths: &Paths, uid: &str) -> PathBuf {
     paths.run.join(uid).join("lock")
+}
+
+/// Has the pod's monitor take up a change of `pod.json`: it is woken, or started.
+pub fn tell_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
+    let started = ensure_monitor(paths, pod)?;
+    if let (None, Some(uid)) = (&started, &pod.metadata.uid) {
+        wake::wake(&paths.run.join(uid))?;
+    }
+    Ok(started)
 }
 
 /// Starts the pod's monitor unless it runs; the one that was started.

@@ -29,6 +29,7 @@ pub mod store;
 pub mod stream;
 pub mod translate;
 pub mod volumes;
+mod wake;
 pub mod watch;
 pub mod worker;
 

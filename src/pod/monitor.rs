@@ -16,14 +16,13 @@ use super::publish::Publisher;
 use super::state::{PodState, Step};
 use super::store::{self, Store};
 use super::worker::{self, Worker, lane};
-use super::{Config, apply, lock, machine};
+use super::{Config, apply, lock, machine, wake};
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
 use crate::sys::clone::{SIGKILL, pidfd_send_signal};
-use crate::sys::poll::{Watcher, poll_in, signalfd};
+use crate::sys::poll::{poll_in, signalfd};
 use crate::sys::{Errno, fork, lean};
 use k8s_openapi::jiff::Timestamp;
-use nix::sys::inotify::AddWatchFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use std::collections::VecDeque;
@@ -45,7 +44,7 @@ struct Monitor {
     state: PodState,
     publisher: Publisher,
     /// Tells of changes of `pod.json`.
-    watcher: Watcher,
+    wanted: File,
     /// Tells of ended children.
     children: SignalFd,
     workers: Vec<Worker>,
@@ -87,14 +86,14 @@ impl Monitor {
         let record = Store::new(&place.config.paths.lib).record(&place.dir, &place.uid)?;
         let state = record.map(|record: store::Record<PodState>| record.state).unwrap_or_default();
         let children = signalfd(&[Signal::SIGCHLD]).doing(|| "watch for ended processes")?;
-        let watcher = Watcher::new().doing(|| "watch the pod")?;
+        let wanted = wake::listen(&place.run)?;
         let publisher = Publisher::new(Node { ip: node_ip() });
         Ok(Self {
             place,
             lock,
             state,
             publisher,
-            watcher,
+            wanted,
             children,
             workers: Vec::new(),
             decided: Vec::new(),
@@ -109,8 +108,7 @@ impl Monitor {
 
     /// Takes the pod up where its record has it.
     fn begin(&mut self) -> Result<()> {
-        // What was wanted when this process began may have been replaced before it was watched.
-        self.watch_wanted()?;
+        // What was wanted when this process began may have been replaced before it listened.
         let changed = self.read_wanted();
         for container in self.place.containers() {
             let fifos = self.place.fifos(&container.name);
@@ -170,7 +168,7 @@ impl Monitor {
     /// Sleeps in the one wait of the monitor.
     fn wait(&mut self) -> Result<Woken> {
         let timeout = self.timeout();
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.watcher.as_fd(), self.children.as_fd()];
+        let mut fds: Vec<BorrowedFd<'_>> = vec![self.wanted.as_fd(), self.children.as_fd()];
         fds.extend(self.captures.iter().flat_map(|(_, capture)| capture.fds()));
         fds.extend(self.workers.iter().map(|worker| worker.pipe.as_fd()));
         fds.extend(self.adopted.iter().map(|adopted| adopted.pidfd.as_fd()));
@@ -347,22 +345,11 @@ impl Monitor {
         }
     }
 
-    /// Watches the file itself: our own writes beside it must not wake us.
-    fn watch_wanted(&self) -> Result<()> {
-        let replaced = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF;
-        let path = self.place.dir.join("pod.json");
-        match self.watcher.add(&path, replaced | AddWatchFlags::IN_MOVE_SELF) {
-            Ok(_) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno).doing(|| format!("watch {}", path.display())),
-        }
-    }
-
     /// The pod as it is wanted now; one that was taken away from under us is to end at once.
     fn read_wanted(&mut self) -> Option<Event> {
-        // Watched before it is read: no change in between is lost.
-        let watched = self.watcher.read().map_err(Error::from).and_then(|_| self.watch_wanted());
-        let wanted =
-            watched.and_then(|()| store::read_json::<Pod>(&self.place.dir.join("pod.json")));
+        // Taken in before it is read: no change in between is lost.
+        let wanted = wake::drain(&self.wanted)
+            .and_then(|()| store::read_json::<Pod>(&self.place.dir.join("pod.json")));
         match wanted {
             Ok(Some(pod)) if pod.metadata.uid.as_ref() == Some(&self.place.uid) => {
                 if pod == self.place.pod {

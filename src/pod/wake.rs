@@ -1,0 +1,56 @@
+//! What wakes a pod's monitor after `pod.json` has changed: a byte in the FIFO `<run>/<uid>/wake`.
+//!
+//! The monitors of a machine are as many as its pods, and the kernel gives a user 128 inotify
+//! instances (`fs.inotify.max_user_instances`): FIFOs are not counted.
+
+use crate::error::{Context, Result};
+use crate::sys::{Errno, fs};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+
+/// The monitor's end. It has to listen before it reads `pod.json`; then no change is missed.
+pub fn listen(run: &Path) -> Result<File> {
+    let path = run.join("wake");
+    match nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno).doing(|| format!("make the pipe {}", path.display())),
+    }
+    // Never without a writer: its end would wake as well.
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    fs::open(&path, flags, 0).doing(|| format!("open {}", path.display()))
+}
+
+/// Takes in every wake-up so far.
+pub fn drain(mut fifo: &File) -> Result<()> {
+    let mut bytes = [0; 64];
+    loop {
+        match fifo.read(&mut bytes) {
+            Ok(read) if read == bytes.len() => {}
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                return Err(error).doing(|| "read what woke the monitor");
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Wakes the monitor of the pod whose run directory is `run`. One that does not listen yet is about
+/// to read `pod.json` anyway.
+pub fn wake(run: &Path) -> Result<()> {
+    let path = run.join("wake");
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    let mut fifo = match fs::open(&path, flags, 0) {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENXIO) => return Ok(()),
+        opened => opened.doing(|| format!("open {}", path.display()))?,
+    };
+    match fifo.write(b"!") {
+        // Full: it has not got round to the earlier ones.
+        Err(error) if error.kind() != ErrorKind::WouldBlock => {
+            Err(error).doing(|| format!("write to {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
