@@ -108,8 +108,8 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("/process/env", json!(["FOO"]), "process.env: \"FOO\" is not of the form NAME=value"),
         (
             "/process/scheduler",
-            json!({"policy": "SCHED_BATCH"}),
-            "process.scheduler is not supported",
+            json!({"policy": "SCHED_BATCH", "nice": 20}),
+            "process.scheduler.nice: 20 is not -20 to 19",
         ),
         ("/linux/sysctl", sysctl, "\"kernel.core_pattern\" is not in a separate kernel namespace"),
         ("/linux/namespaces", json!([]), "a container needs a mount namespace"),

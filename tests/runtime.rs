@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "runtime/attributes.rs"]
+mod attributes;
 #[path = "runtime/bad_input.rs"]
 mod bad_input;
 #[path = "runtime/cgroups.rs"]

@@ -9,7 +9,7 @@
 use super::place;
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, fs};
-use oci_spec::runtime::{Capability, Spec};
+use oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -50,14 +50,22 @@ impl Bundle {
 }
 
 fn parse(bytes: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
-    if let Ok(spec) = decode(bytes) {
-        return Ok(spec);
-    }
+    decode(bytes).or_else(|_| decode(&mended(bytes, |config| mend(config, warnings))?))
+}
+
+/// A process, as `exec --process` reads it, and what was passed over in it.
+pub fn process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
+    let mut warnings = Vec::new();
+    let process = decode(bytes)
+        .or_else(|_| decode(&mended(bytes, |process| mend_process(process, &mut warnings))?))?;
+    Ok((process, warnings))
+}
+
+fn mended(bytes: &[u8], mend: impl FnOnce(&mut Value)) -> Result<Vec<u8>> {
     let mut value: Value =
         serde_json::from_slice(bytes).map_err(|error| Error::user(error.to_string()))?;
-    mend(&mut value, warnings);
-    let mended = serde_json::to_vec(&value).map_err(|error| Error::user(error.to_string()))?;
-    decode(&mended)
+    mend(&mut value);
+    serde_json::to_vec(&value).map_err(|error| Error::user(error.to_string()))
 }
 
 /// Any of oci-spec's types from JSON; an error names the JSON path. The one decoder of the runtime:
@@ -72,26 +80,42 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         let cause = cause.rsplit_once(" at line ").map_or(&*cause, |(cause, _)| cause);
         match place::path(bytes, error.line(), error.column()) {
             path if path.is_empty() => Error::user(cause),
-            path => Error::user(cause).doing(path),
+            path => match runcs_words(&path) {
+                Some(words) => Error::user(format!("{words}: {cause}")).doing(path),
+                None => Error::user(cause).doing(path),
+            },
         }
     })
 }
 
+/// For fields whose values callers know by the words that runc refuses them with.
+fn runcs_words(path: &str) -> Option<&'static str> {
+    match path.strip_prefix("linux.memoryPolicy")? {
+        field if field.starts_with(".flags") => Some("invalid memory policy flag"),
+        _ => Some("invalid memory policy mode"),
+    }
+}
+
 fn mend(config: &mut Value, warnings: &mut Vec<String>) {
-    if let Some(process) = config.get_mut("process").and_then(Value::as_object_mut) {
-        process.entry("cwd").or_insert(json!(""));
-        let user = process.entry("user").or_insert(json!({}));
-        fill(user, &["uid", "gid"], &json!(0));
-        if let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
-            for (set, names) in sets {
-                drop_unknown_capabilities(set, names, warnings);
-            }
-        }
-        rename_scheduler_flags(process.get_mut("scheduler"));
+    if let Some(process) = config.get_mut("process") {
+        mend_process(process, warnings);
     }
     for mount in config.get_mut("mounts").and_then(Value::as_array_mut).into_iter().flatten() {
         fill(mount, &["destination"], &json!(""));
     }
+}
+
+fn mend_process(process: &mut Value, warnings: &mut Vec<String>) {
+    let Some(process) = process.as_object_mut() else { return };
+    process.entry("cwd").or_insert(json!(""));
+    let user = process.entry("user").or_insert(json!({}));
+    fill(user, &["uid", "gid"], &json!(0));
+    if let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
+        for (set, names) in sets {
+            drop_unknown_capabilities(set, names, warnings);
+        }
+    }
+    rename_scheduler_flags(process.get_mut("scheduler"));
 }
 
 fn fill(object: &mut Value, keys: &[&str], default: &Value) {

@@ -153,3 +153,107 @@ pub struct CapSets {
     /// Survive into any program.
     pub ambient: u64,
 }
+
+/// Numbers of processors or memory nodes, 0 to 1023.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NumberSet([u64; 16]);
+
+impl NumberSet {
+    /// None.
+    pub const EMPTY: Self = Self([0; 16]);
+    /// All.
+    pub const ALL: Self = Self([u64::MAX; 16]);
+
+    /// From a list as the kernel writes it, `0-3,7`; the part that is none, or too large.
+    pub fn parse(list: &str) -> std::result::Result<Self, String> {
+        let mut set = Self::EMPTY;
+        for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            match (first.parse::<u16>(), last.parse::<u16>()) {
+                (Ok(first), Ok(last)) if first <= last && last < 1024 => {
+                    (first..=last).for_each(|number| set.insert(number.into()));
+                }
+                _ => return Err(part.to_owned()),
+            }
+        }
+        Ok(set)
+    }
+
+    fn insert(&mut self, number: usize) {
+        if let Some(word) = self.0.get_mut(number / 64) {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// A bit for each number, the lowest first.
+    pub fn words(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+/// As [`NumberSet::parse`] takes it.
+impl std::fmt::Debug for NumberSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let has = |number: usize| {
+            self.0.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+        };
+        let mut separator = "";
+        let mut next = 0;
+        while let Some(first) = (next..1024).find(|number| has(*number)) {
+            next = (first..1024).find(|number| !has(*number)).unwrap_or(1024);
+            match next - 1 {
+                last if last == first => write!(f, "{separator}{first}")?,
+                last => write!(f, "{separator}{first}-{last}")?,
+            }
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+/// How a process is scheduled, sched_setattr(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// For the policies without priorities.
+    pub nice: i32,
+    /// For realtime policies.
+    pub priority: u32,
+    /// For deadlines, in nanoseconds as the next two.
+    pub runtime: u64,
+    /// See `runtime`.
+    pub deadline: u64,
+    /// See `runtime`.
+    pub period: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_numbers() {
+        let words = |list| NumberSet::parse(list).map(|set| set.words()[0]);
+        assert_eq!(words("0-3, 7"), Ok(0b1000_1111));
+        assert_eq!(words(""), Ok(0));
+        assert_eq!(NumberSet::parse("1023").unwrap().len(), 1);
+        for bad in ["1024", "3-1", "a", "-1", "0-9876543210", "1-"] {
+            assert_eq!(words(bad), Err(bad.to_owned()));
+        }
+        assert_eq!(format!("{:?}", NumberSet::parse("70,63-65,1").unwrap()), "1,63-65,70");
+        assert_eq!(format!("{:?}", NumberSet::ALL), "0-1023");
+    }
+}

@@ -57,7 +57,7 @@ fn process(flags: &flags::Exec, call: &Call, id: &str) -> Result<Process> {
 fn from_file(path: &Path, own: impl FnOnce() -> Result<Process>) -> Result<Process> {
     let reading = || format!("read {} (--process)", path.display());
     let bytes = fs::read_limited(path, MAX_PROCESS).doing(reading)?;
-    let mut process: Process = bundle::decode(&bytes).doing(reading)?;
+    let (mut process, _) = bundle::process(&bytes).doing(reading)?;
     if process.capabilities().is_none() || process.rlimits().is_none() {
         let own = own()?;
         if process.capabilities().is_none() {

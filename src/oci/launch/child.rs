@@ -8,8 +8,10 @@ use super::{process, rootfs};
 use crate::oci::cgroup;
 use crate::oci::plan::step::{Barrier, Origin, Planned, Side, Step, UtsField};
 use crate::sys::types::NsKind;
-use crate::sys::{Errno, Result, clone, cred, exec, limits, ns, seccomp, socket};
-use nix::fcntl::{AT_FDCWD, OFlag};
+use crate::sys::{Errno, Result, clone, cred, exec, fs, ns, seccomp, socket};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// All that the child works with, made by the parent.
@@ -95,6 +97,7 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         }
         Step::EnterCgroup => cgroup::enter(&tools.tasks),
         Step::UnshareCgroup => ns::unshare(NsKind::Cgroup.flag()),
+        Step::UnshareTime(offsets) => unshare_time(offsets),
         Step::BecomeRoot => {
             cred::setgroups(&[])?;
             cred::setresgid(0)?;
@@ -111,7 +114,7 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         Step::UtsName(UtsField::Domainname, name) => ns::setdomainname(name),
         Step::NoNewPrivileges => cred::no_new_privileges(),
         Step::Bounding(keep) => cred::drop_bounding(*keep),
-        Step::Rlimit { resource, soft, hard, .. } => limits::prlimit(0, *resource, *soft, *hard),
+        Step::Attribute(attribute) => process::attribute(attribute, 0),
         Step::User(user) => process::user(user),
         Step::Capabilities(sets) => {
             cred::capset(*sets)?;
@@ -145,6 +148,16 @@ fn ask(tools: &Tools, index: usize) -> Result<OwnedFd> {
         Some(source) => Ok(source),
         None => clone::exit(1),
     }
+}
+
+/// unshare(2) makes the namespace for children only. So far nobody is in it, and its clocks can be
+/// set; then this process follows.
+fn unshare_time(offsets: &CStr) -> Result<()> {
+    ns::unshare(NsKind::Time.flag())?;
+    let open = |path: &CStr, flags| openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty());
+    let file = open(c"/proc/self/timens_offsets", OFlag::O_WRONLY)?;
+    fs::write_once(file.as_fd(), offsets.to_bytes())?;
+    ns::setns(open(c"/proc/self/ns/time_for_children", OFlag::O_RDONLY)?, NsKind::Time.flag())
 }
 
 fn await_parent(tools: &Tools, barrier: Barrier) -> Result<()> {

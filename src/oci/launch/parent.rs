@@ -1,13 +1,13 @@
 //! The parent's steps.
 
 use super::child::Tools;
-use super::{Parent, barrier, hooks};
+use super::{Parent, barrier, hooks, process};
 use crate::error::{Context, Error, Kind, Result};
 use crate::oci::container::{Status, start_time};
-use crate::oci::plan::step::{Barrier, HookPoint, Limits, Planned, Program, Side, Step};
+use crate::oci::plan::step::{Attribute, Barrier, HookPoint, Limits, Planned, Program, Side, Step};
 use crate::oci::selfexe;
 use crate::sys::types::NsKind;
-use crate::sys::{Errno, exec, fs, limits, ns, seccomp};
+use crate::sys::{Errno, exec, fs, ns, seccomp};
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -29,10 +29,7 @@ impl<'a> Parent<'a> {
             Step::Limit(which) => self.limit(*which),
             Step::Source(source) => self.source(source).doing(words),
             Step::Hooks(point) => self.hooks(*point),
-            Step::OomScore(score) => self.oom_score(*score).doing(words),
-            Step::Rlimit { resource, soft, hard, .. } => {
-                limits::prlimit(self.launched()?.pid, *resource, *soft, *hard).doing(words)
-            }
+            Step::Attribute(attribute) => self.attribute(attribute).doing(words),
             Step::Send(barrier) => self.tell(*barrier).doing(words),
             Step::Await(barrier) => self.await_child(*barrier),
             _ => Err(Error::new(Kind::Bug, "not a step of the parent's")).doing(words),
@@ -127,10 +124,17 @@ impl<'a> Parent<'a> {
         hooks::run(list.as_deref().unwrap_or_default(), point.name(), &state, inside)
     }
 
-    /// By the parent, who sees it through the host's own procfs.
-    fn oom_score(&self, score: i32) -> Result<()> {
-        let path = format!("/proc/{}/oom_score_adj", self.launched()?.pid);
-        Ok(fs::write_kernel_file(Path::new(&path), score.to_string().as_bytes())?)
+    /// Before there is a child, of this process: the child will have it too.
+    fn attribute(&self, attribute: &Attribute) -> Result<()> {
+        let pid = self.launched.as_ref().map_or(0, |launched| launched.pid);
+        match attribute {
+            // By the parent, who sees it through the host's own procfs.
+            Attribute::OomScore(score) => {
+                let path = format!("/proc/{pid}/oom_score_adj");
+                Ok(fs::write_kernel_file(Path::new(&path), score.to_string().as_bytes())?)
+            }
+            other => Ok(process::attribute(other, pid)?),
+        }
     }
 
     fn tell(&self, barrier: Barrier) -> Result<()> {

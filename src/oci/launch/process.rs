@@ -1,16 +1,32 @@
 //! The child's steps on itself: terminal, working directory, user, program.
 
 use super::child::{Slots, Tools};
-use crate::oci::plan::step::{Program, User};
+use crate::oci::plan::step::{Attribute, Program, User};
 use crate::sys::make::{Leaf, make_in_root};
 use crate::sys::mount::{self, Depth};
 use crate::sys::path::open_in_root;
-use crate::sys::{Errno, Result, cred, exec, socket, tty};
+use crate::sys::{Errno, Result, cred, exec, limits, socket, tty};
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
+
+/// Sets an attribute of process `pid`, 0 for the caller's own.
+pub(super) fn attribute(attribute: &Attribute, pid: i32) -> Result<()> {
+    match attribute {
+        Attribute::Rlimit { resource, soft, hard, .. } => {
+            limits::prlimit(pid, *resource, *soft, *hard)
+        }
+        Attribute::Scheduler(scheduling) => limits::sched_setattr(pid, scheduling),
+        Attribute::IoPriority { class, level } => limits::ioprio_set(pid, *class, *level),
+        Attribute::Affinity(cpus) => limits::sched_setaffinity(pid, cpus),
+        Attribute::MemoryPolicy { mode, nodes } => limits::set_mempolicy(*mode, nodes),
+        Attribute::Personality(domain) => limits::personality(*domain),
+        // The parent's.
+        Attribute::OomScore(_) => Err(Errno::ENOSYS),
+    }
+}
 
 /// Opens a terminal of the container's own devpts. The other end comes from the master by ioctl: a
 /// path could have been swapped (CVE-2025-52565).

@@ -1,5 +1,6 @@
 //! The plan of `exec`: join, then what every process goes through.
 
+use super::attributes;
 use super::process::{self, Settings};
 use super::step::{At, Step};
 use super::{OWN, Plan, filter};
@@ -33,6 +34,7 @@ pub fn exec(
     if !pid.is_empty() {
         plan.parent(at, Step::JoinContainer(pid));
     }
+    attributes::before_clone(process, &mut plan)?;
     plan.parent(OWN, Step::Clone(Vec::new()));
     plan.child(at, Step::JoinContainer(others));
     if record.namespaces.contains(&NsKind::User) {
@@ -42,6 +44,7 @@ pub fn exec(
     process::terminal(process, false, &mut plan);
     let settings = Settings {
         process,
+        linux: spec.linux().as_ref(),
         available,
         preserve_fds,
         limit_memory: false,

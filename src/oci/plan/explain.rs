@@ -1,15 +1,15 @@
 //! Plans as text and JSON: what `runp explain` shows and what errors and traces call a step.
 
 use super::step::{
-    At, Limits, Mount, Origin, OwnerMap, Place, Planned, Program, Side, Source, Step, Target, User,
-    UtsField, text,
+    At, Attribute, Limits, Mount, Origin, OwnerMap, Place, Planned, Program, Side, Source, Step,
+    Target, User, UtsField, text,
 };
 use super::{Mode, Options, Plan};
 use crate::error::Result;
 use crate::oci::bundle::Bundle;
 use crate::oci::host::Host;
 use crate::oci::ops::CreateOptions;
-use crate::sys::types::NsKind;
+use crate::sys::types::{NsKind, NumberSet};
 use serde::Serialize;
 use std::fmt::{self, Display, Write};
 
@@ -78,13 +78,13 @@ impl Step {
             Self::EnterCgroup => "enter-cgroup",
             Self::Source(_) => "source",
             Self::Hooks(_) => "hooks",
-            Self::OomScore(_) => "oom-score",
-            Self::Rlimit { .. } => "rlimit",
+            Self::Attribute(attribute) => attribute.name(),
             Self::Send(_) => "send",
             Self::Await(_) => "await",
             Self::JoinNamespace(..) => "join-namespace",
             Self::JoinContainer(_) => "join-container",
             Self::UnshareCgroup => "unshare-cgroup",
+            Self::UnshareTime(_) => "unshare-time",
             Self::BecomeRoot => "become-root",
             Self::Session => "session",
             Self::Keyring(_) => "keyring",
@@ -144,8 +144,7 @@ impl Display for Step {
             Self::EnterCgroup => f.write_str("enter the cgroup"),
             Self::Source(source) => source.fmt(f),
             Self::Hooks(point) => write!(f, "run {} hooks", point.name()),
-            Self::OomScore(score) => write!(f, "set oom_score_adj to {score}"),
-            Self::Rlimit { name, soft, hard, .. } => write!(f, "set {name} to {soft}:{hard}"),
+            Self::Attribute(attribute) => attribute.fmt(f),
             Self::Send(barrier) => write!(f, "tell {}", barrier.name()),
             Self::Await(barrier) => write!(f, "await {}", barrier.name()),
             Self::JoinNamespace(kind, path) => {
@@ -155,6 +154,10 @@ impl Display for Step {
                 write!(f, "join the container's namespaces [{}]", kinds(joined))
             }
             Self::UnshareCgroup => f.write_str("unshare the cgroup namespace"),
+            Self::UnshareTime(offsets) => {
+                let offsets = text(offsets);
+                write!(f, "unshare the time namespace, offsets [{}]", one_line(&offsets))
+            }
             Self::BecomeRoot => f.write_str("become root of the user namespace"),
             Self::Session => f.write_str("start a session"),
             Self::Keyring(name) => write!(f, "join session keyring {}", text(name)),
@@ -210,6 +213,44 @@ impl Step {
             Self::Execve(program) => program.fmt(f),
             // The others are formatted by the caller.
             other => f.write_str(other.name()),
+        }
+    }
+}
+
+impl Attribute {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::OomScore(_) => "oom-score",
+            Self::Rlimit { .. } => "rlimit",
+            Self::Scheduler(_) => "scheduler",
+            Self::IoPriority { .. } => "io-priority",
+            Self::Affinity(_) => "affinity",
+            Self::MemoryPolicy { .. } => "memory-policy",
+            Self::Personality(_) => "personality",
+        }
+    }
+}
+
+impl Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OomScore(score) => write!(f, "set oom_score_adj to {score}"),
+            Self::Rlimit { name, soft, hard, .. } => write!(f, "set {name} to {soft}:{hard}"),
+            Self::Scheduler(to) => {
+                let (policy, flags, nice, priority) = (to.policy, to.flags, to.nice, to.priority);
+                let (runtime, deadline, period) = (to.runtime, to.deadline, to.period);
+                write!(f, "set scheduling policy {policy} flags {flags:#x} nice {nice} ")?;
+                write!(f, "priority {priority} deadline {runtime}/{deadline}/{period}")
+            }
+            Self::IoPriority { class, level } => {
+                write!(f, "set I/O priority class {class} level {level}")
+            }
+            Self::Affinity(NumberSet::ALL) => f.write_str("run on all processors there are"),
+            Self::Affinity(cpus) => write!(f, "run on processors {cpus:?}"),
+            Self::MemoryPolicy { mode, nodes } => {
+                write!(f, "set memory policy {mode:#x} nodes {nodes:?}")
+            }
+            Self::Personality(domain) => write!(f, "set personality {domain:#x}"),
         }
     }
 }

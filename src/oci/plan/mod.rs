@@ -8,6 +8,7 @@
 pub mod explain;
 pub mod step;
 
+mod attributes;
 mod cgroup;
 mod devices;
 mod exec;
@@ -214,10 +215,7 @@ fn refuse_unsupported(cx: &Topic<'_>) -> Result<()> {
     refuse(&[
         ("linux.mountLabel", text_wanted(cx.linux.mount_label().as_deref())),
         ("linux.intelRdt", cx.linux.intel_rdt().is_some()),
-        ("linux.personality", cx.linux.personality().is_some()),
-        ("linux.timeOffsets", cx.linux.time_offsets().as_ref().is_some_and(|m| !m.is_empty())),
         ("linux.netDevices", cx.linux.net_devices().as_ref().is_some_and(|m| !m.is_empty())),
-        ("linux.memoryPolicy", cx.linux.memory_policy().is_some()),
     ])
 }
 

@@ -5,12 +5,15 @@ use super::{OWN, Plan, Topic, cstring, missing};
 use crate::error::{Error, Result};
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The namespaces a container gets; kinds that are not listed stay the host's.
 pub(super) struct Wanted {
     entries: Vec<(NsKind, Option<PathBuf>)>,
+    /// `linux.timeOffsets`, as the kernel takes them.
+    time_offsets: Option<CString>,
 }
 
 impl Wanted {
@@ -36,9 +39,15 @@ impl Wanted {
     }
 
     /// Those made by clone3. A cgroup namespace takes its root from the cgroup its maker is in, and
-    /// the child moves into its cgroup only after (v1) or at the end of (v2) the clone.
+    /// the child moves into its cgroup only after (v1) or at the end of (v2) the clone. The offsets of
+    /// a time namespace cannot be changed once somebody is in it.
     pub(super) fn cloned(&self) -> Vec<NsKind> {
-        NsKind::ALL.into_iter().filter(|k| *k != NsKind::Cgroup && self.is_new(*k)).collect()
+        let later = |kind: NsKind| match kind {
+            NsKind::Cgroup => true,
+            NsKind::Time => self.time_offsets.is_some(),
+            _ => false,
+        };
+        NsKind::ALL.into_iter().filter(|kind| self.is_new(*kind) && !later(*kind)).collect()
     }
 }
 
@@ -60,11 +69,47 @@ pub(super) fn wanted(linux: &Linux) -> Result<Wanted> {
         let cause = "linux.namespaces: a container needs a mount namespace";
         return Err(Error::user(cause).hint("add {\"type\": \"mount\"}"));
     }
-    Ok(Wanted { entries })
+    let mut wanted = Wanted { entries, time_offsets: None };
+    wanted.time_offsets = time_offsets(linux, &wanted)?;
+    Ok(wanted)
+}
+
+/// Sorted, so that a plan is the same each time.
+fn time_offsets(linux: &Linux, wanted: &Wanted) -> Result<Option<CString>> {
+    let at = At::field("linux.timeOffsets");
+    let mut offsets: Vec<_> = linux.time_offsets().iter().flatten().collect();
+    if offsets.is_empty() {
+        return Ok(None);
+    }
+    if !wanted.has(NsKind::Time) {
+        let cause = "time namespace offsets specified, but time namespace isn't enabled";
+        return Err(Error::user(format!("{at}: {cause}")));
+    }
+    if !wanted.is_new(NsKind::Time) {
+        return Err(Error::user(format!("{at}: a namespace that is joined has its own")));
+    }
+    offsets.sort_unstable_by_key(|(clock, _)| *clock);
+    let mut lines = String::new();
+    for (clock, offset) in offsets {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(Error::user(format!("{at}: {clock:?} is no clock with an offset")));
+        }
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if nanoseconds >= 1_000_000_000 {
+            return Err(Error::user(format!("{at}.{clock}.nanosecs: more than a second")));
+        }
+        lines += &format!("{clock} {} {nanoseconds}\n", offset.secs().unwrap_or(0));
+    }
+    cstring(lines, at).map(Some)
 }
 
 /// The child's steps to be in all its namespaces.
 pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    if let Some(offsets) = cx.namespaces.time_offsets.clone() {
+        // While /proc is still the host's, and a process that nobody may trace, as this one is, may
+        // write there: as root of the host.
+        plan.child(At::field("linux.timeOffsets"), Step::UnshareTime(offsets));
+    }
     if cx.namespaces.has(NsKind::User) {
         plan.child(OWN, Step::BecomeRoot);
     }

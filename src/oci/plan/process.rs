@@ -1,16 +1,18 @@
 //! `process`: from the root file system to the program.
 
-use super::step::{At, Barrier, HookPoint, Limits, Program, Step, User};
+use super::attributes;
+use super::step::{At, Attribute, Barrier, HookPoint, Limits, Program, Step, User};
 use super::{Mode, OWN, Plan, Topic, cstring, missing, refuse, text_wanted};
 use crate::error::{Error, Result};
 use crate::sys::types::{CapSets, NsKind};
-use oci_spec::runtime::{Capabilities, Capability, PosixRlimit, PosixRlimitType, Process};
+use oci_spec::runtime::{Capabilities, Capability, Linux, Process};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
 pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     let settings = Settings {
         process: cx.process,
+        linux: Some(cx.linux),
         available: cx.host.capabilities,
         preserve_fds: cx.options.preserve_fds,
         // `unified` may hold memory limits too, and is applied with them.
@@ -29,6 +31,8 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
 pub(super) struct Settings<'a> {
     /// As configured.
     pub process: &'a Process,
+    /// What of `linux` concerns every process.
+    pub linux: Option<&'a Linux>,
     /// Capabilities that can be had.
     pub available: u64,
     /// Descriptors after 2 that the program gets.
@@ -55,8 +59,11 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     let filter_first = plan.filter.is_some() && !no_new_privileges;
     chdir(process, plan)?;
     plan.child(OWN, Step::CloseFds(3 + cx.preserve_fds));
+    attributes::own(cx, plan)?;
     if !cx.user_namespace {
-        rlimits(process, |at, step| plan.child(at, step));
+        attributes::privileged(process, |at, attribute| {
+            plan.child(at, Step::Attribute(attribute))
+        })?;
     }
     let sets = capabilities(cx);
     plan.child(At::field("process.capabilities.bounding"), Step::Bounding(sets.bounding));
@@ -102,9 +109,6 @@ pub(super) fn refuse_unsupported(process: &Process) -> Result<()> {
     refuse(&[
         ("process.apparmorProfile", text_wanted(process.apparmor_profile().as_deref())),
         ("process.selinuxLabel", text_wanted(process.selinux_label().as_deref())),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
     ])
 }
 
@@ -112,11 +116,12 @@ pub(super) fn refuse_unsupported(process: &Process) -> Result<()> {
 /// that making the container is not charged against them: 512 KiB of memory are enough to start.
 fn limits(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     plan.parent(OWN, Step::Await(Barrier::Ready));
+    let mut set = |at, attribute| plan.parent(at, Step::Attribute(attribute));
     if let Some(score) = cx.process.oom_score_adj() {
-        plan.parent(At::field("process.oomScoreAdj"), Step::OomScore(score));
+        set(At::field("process.oomScoreAdj"), Attribute::OomScore(score));
     }
     if cx.user_namespace {
-        rlimits(cx.process, |at, step| plan.parent(at, step));
+        attributes::privileged(cx.process, set)?;
     }
     if cx.limit_memory {
         let at = At::field("linux.resources.memory");
@@ -128,14 +133,6 @@ fn limits(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     }
     plan.parent(OWN, Step::Send(Barrier::Go));
     Ok(())
-}
-
-/// The process sets its own limits, before it changes its user; in a user namespace the parent does,
-/// whose privilege to raise them counts.
-fn rlimits(process: &Process, mut add: impl FnMut(At, Step)) {
-    for (index, limit) in process.rlimits().iter().flatten().enumerate() {
-        add(At::item("process.rlimits", index), rlimit(limit));
-    }
 }
 
 fn chdir(process: &Process, plan: &mut Plan) -> Result<()> {
@@ -246,28 +243,6 @@ fn candidates(name: &str, path: &str) -> Vec<String> {
     }
     let dirs = path.split(':').filter(|dir| !dir.is_empty() && !name.is_empty());
     dirs.map(|dir| format!("{}/{name}", dir.trim_end_matches('/'))).collect()
-}
-
-fn rlimit(limit: &PosixRlimit) -> Step {
-    let (name, resource) = match limit.typ() {
-        PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
-        PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
-        PosixRlimitType::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
-        PosixRlimitType::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
-        PosixRlimitType::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
-        PosixRlimitType::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
-        PosixRlimitType::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
-        PosixRlimitType::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
-        PosixRlimitType::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
-        PosixRlimitType::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
-        PosixRlimitType::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
-        PosixRlimitType::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
-        PosixRlimitType::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
-        PosixRlimitType::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
-        PosixRlimitType::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
-        PosixRlimitType::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
-    };
-    Step::Rlimit { name, resource, soft: limit.soft(), hard: limit.hard() }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The vocabulary of a launch: of plans, errors, traces, fault points and `runp explain`.
 
-use crate::sys::types::{AttrChange, CapSets, NsKind, Propagation};
+use crate::sys::types::{AttrChange, CapSets, NsKind, NumberSet, Propagation, Scheduling};
 use std::ffi::{CStr, CString};
 
 /// Who does a step.
@@ -284,6 +284,44 @@ pub struct Program {
     pub uid: u32,
 }
 
+/// An attribute of a process that programs inherit.
+#[derive(Debug)]
+pub enum Attribute {
+    /// `/proc/<pid>/oom_score_adj`.
+    OomScore(i32),
+    /// prlimit(2).
+    Rlimit {
+        /// `RLIMIT_*` as named in config.json.
+        name: &'static str,
+        /// Its number.
+        resource: u32,
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
+    },
+    /// sched_setattr(2).
+    Scheduler(Scheduling),
+    /// ioprio_set(2).
+    IoPriority {
+        /// `IOPRIO_CLASS_*`.
+        class: u8,
+        /// 0 to 7, 0 the highest.
+        level: u8,
+    },
+    /// sched_setaffinity(2).
+    Affinity(NumberSet),
+    /// set_mempolicy(2).
+    MemoryPolicy {
+        /// `MPOL_*` with its flags.
+        mode: u32,
+        /// Nodes.
+        nodes: NumberSet,
+    },
+    /// personality(2).
+    Personality(u32),
+}
+
 /// One thing to do, decided wholly; see [`crate::oci::launch`] for how.
 #[derive(Debug)]
 pub enum Step {
@@ -307,20 +345,9 @@ pub enum Step {
     Source(Source),
     /// Run hooks.
     Hooks(HookPoint),
-    /// Write `/proc/<pid>/oom_score_adj`.
-    OomScore(i32),
-    /// prlimit(2).
-    Rlimit {
-        /// `RLIMIT_*` as named in config.json.
-        name: &'static str,
-        /// Its number.
-        resource: u32,
-        /// Soft limit.
-        soft: u64,
-        /// Hard limit.
-        hard: u64,
-    },
     // Both sides'.
+    /// Set an attribute of the child's process.
+    Attribute(Attribute),
     /// Tell the other side.
     Send(Barrier),
     /// Wait for the other side.
@@ -334,6 +361,9 @@ pub enum Step {
     EnterCgroup,
     /// A new cgroup namespace, rooted at the cgroup the child is in by now.
     UnshareCgroup,
+    /// A new time namespace, with these clock offsets as for `/proc/<pid>/timens_offsets`: they are
+    /// to be set before anybody is in it.
+    UnshareTime(CString),
     /// User and group 0 of the new user namespace.
     BecomeRoot,
     /// setsid(2).
