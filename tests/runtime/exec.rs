@@ -188,3 +188,69 @@ fn signals_are_forwarded() {
     assert!(has_exited(pid.as_raw()));
     assert_eq!(child.wait().unwrap().code(), Some(6));
 }
+
+#[test]
+fn into_a_cgroup_below_the_containers() {
+    let Some((case, _)) = up("exec-cgroup") else { return };
+    let exec = |cgroups: &[&str]| {
+        let flags = cgroups.iter().flat_map(|cgroup| ["--cgroup", cgroup]);
+        let line: Vec<&str> = ["exec"]
+            .into_iter()
+            .chain(flags)
+            .chain([case.id.as_str(), "cat", "/proc/self/cgroup"])
+            .collect();
+        case.runp(&line)
+    };
+    let path = format!(":/{}\n", case.id);
+    assert!(exec(&["/"]).ok().contains(&path));
+    exec(&[".."]).fails(255, "bad sub cgroup path: ..");
+    exec(&["nowhere"]).fails(255, "error adding pid of the new process to cgroups");
+    exec(&["a:b", "c"]).fails(255, "");
+    exec(&["whaaat:/"]).fails(255, "unknown controller whaaat");
+    let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let (made, named) = match v2 {
+        true => (format!("/sys/fs/cgroup/{}/inner", case.id), "inner"),
+        false => (format!("/sys/fs/cgroup/pids/{}/inner", case.id), "pids:inner"),
+    };
+    fs::create_dir(&made).unwrap();
+    let out = exec(&[named]).ok();
+    assert!(out.contains(&format!(":/{}/inner\n", case.id)), "{out}");
+    exec(&[named, named]).fails(255, if v2 { "prefix" } else { "specified multiple times" });
+}
+
+/// v2: once the container has handed out a controller from its own cgroup, no process can be there.
+#[test]
+fn into_the_cgroup_that_init_has_moved_to() {
+    let Some((case, pid)) = up("exec-moved") else { return };
+    let dir = format!("/sys/fs/cgroup/{}", case.id);
+    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        eprintln!("SKIP into_the_cgroup_that_init_has_moved_to: needs cgroup v2");
+        return;
+    }
+    fs::create_dir(format!("{dir}/inner")).unwrap();
+    fs::write(format!("{dir}/inner/cgroup.procs"), pid.to_string()).unwrap();
+    fs::write(format!("{dir}/cgroup.subtree_control"), "+memory").unwrap();
+    let out = case.exec("cat /proc/self/cgroup").ok();
+    assert!(out.contains("/inner"), "{out}");
+    case.runp(&["exec", "--cgroup", "/", &case.id, "true"]).fails(255, "EBUSY");
+}
+
+#[test]
+fn a_pidfd_is_sent() {
+    use std::os::unix::net::UnixListener;
+    let Some((case, _)) = up("pidfd") else { return };
+    let path = case.path("pidfd.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let socket = path.to_str().unwrap();
+    case.runp(&["exec", "-d", "--pidfd-socket", socket, &case.id, "sleep", "1000"]).ok();
+    let (connection, _) = listener.accept().unwrap();
+    let pidfd = runp::sys::socket::receive_fd(connection).unwrap().expect("a descriptor");
+    runp::sys::clone::pidfd_send_signal(&pidfd, 9).unwrap();
+    let ended = runp::sys::poll::poll_in(
+        &[std::os::fd::AsFd::as_fd(&pidfd)],
+        Some(super::common::PATIENCE),
+    );
+    assert_eq!(ended.unwrap(), [true]);
+    let nowhere = ["exec", "--pidfd-socket", "/nowhere", &case.id, "true"];
+    case.runp(&nowhere).fails(255, "connect to pidfd socket /nowhere");
+}

@@ -307,3 +307,55 @@ fn a_trace_has_a_line_for_each_step() {
         last = began;
     }
 }
+
+#[test]
+fn start_writes_a_trace_of_its_own() {
+    let Some(case) = Case::script("start-trace", "exit 0") else { return };
+    case.create();
+    let trace = case.path("trace");
+    case.runp(&["--trace", trace.to_str().unwrap(), "start", &case.id]).ok();
+    let lines = fs::read_to_string(&trace).unwrap();
+    let calls: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| format!("{} {}", line["call"].as_str().unwrap(), line["result"]))
+        .collect();
+    let expected = ["lock", "startContainer", "go", "poststart"].map(|c| format!("{c} \"ok\""));
+    assert_eq!(calls, expected);
+}
+
+#[test]
+fn a_pidfd_of_init_is_sent() {
+    use std::os::unix::net::UnixListener;
+    let Some(mut case) = Case::new("create-pidfd") else { return };
+    case.args(&["sleep", "1000"]);
+    let path = case.path("pidfd.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    case.runp(&["create", "--pidfd-socket", path.to_str().unwrap(), &case.id]).ok();
+    let (connection, _) = listener.accept().unwrap();
+    let pidfd = runp::sys::socket::receive_fd(connection).unwrap().expect("a descriptor");
+    let pid = case.state()["pid"].as_i64().unwrap() as i32;
+    runp::sys::clone::pidfd_send_signal(&pidfd, 9).unwrap();
+    assert!(has_exited(pid));
+    assert_eq!(case.status(), "stopped");
+    case.runp(&["delete", &case.id]).ok();
+    let failed = case.runp(&["create", "--pidfd-socket", "/nowhere", &case.id]);
+    failed.fails(1, "connect to pidfd socket /nowhere");
+    case.assert_nothing_left();
+}
+
+#[test]
+fn sockets_of_systemd_are_passed_on() {
+    let script = "echo $LISTEN_FDS $LISTEN_PID; ls /proc/$$/fd | tr '\\n' ' '; cat <&3";
+    let Some(case) = Case::script("listen", script) else { return };
+    fs::write(case.path("passed"), "in the third\n").unwrap();
+    let inner = case.command(&["run", &case.id]);
+    let mut command = std::process::Command::new("sh");
+    let shell = "exec 3<\"$1\" 4</dev/null; shift; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$@\"";
+    command.args(["-c", shell, "sh"]).arg(case.path("passed"));
+    command.arg(inner.get_program()).args(inner.get_args()).stdin(std::process::Stdio::null());
+    command.current_dir(case.path("bundle"));
+    let out = case.finish(&mut command).ok();
+    assert!(out.starts_with("2 1\n0 1 2 3 4 "), "{out}");
+    assert!(out.ends_with("in the third\n"), "{out}");
+}

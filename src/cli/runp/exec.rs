@@ -32,6 +32,8 @@ fn start(flags: &flags::Exec, call: &Call) -> Result<i32> {
         detach: flags.detach,
         pid_file: flags.pid_file.clone(),
         console_socket: flags.console_socket.clone(),
+        pidfd_socket: flags.pidfd_socket.clone(),
+        cgroups: flags.cgroup.clone(),
         preserve_fds: flags.preserve_fds,
         ignore_paused: flags.ignore_paused,
         trace: call.trace.clone(),
@@ -40,9 +42,6 @@ fn start(flags: &flags::Exec, call: &Call) -> Result<i32> {
 }
 
 fn process(flags: &flags::Exec, call: &Call, id: &str) -> Result<Process> {
-    if !flags.cgroup.is_empty() {
-        return Err(Error::user("exec --cgroup: this option does not exist yet"));
-    }
     if let Some(path) = &flags.process {
         return from_file(path, || ops::process(&call.root, id));
     }

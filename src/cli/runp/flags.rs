@@ -62,6 +62,9 @@ pub struct Launch {
     /// of the console's pseudoterminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing the init process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// specify the file to write the process id to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -73,7 +76,7 @@ pub struct Launch {
     /// inherit the calling processes session key
     #[arg(long)]
     pub no_new_keyring: bool,
-    /// pass N additional file descriptors to the container (stdio + N in total)
+    /// pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
     #[arg(hide = true)]
@@ -176,6 +179,9 @@ pub struct Exec {
     /// detach from the container's process
     #[arg(long, short)]
     pub detach: bool,
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing the exec process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// specify the file to write the process id to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -191,7 +197,7 @@ pub struct Exec {
     /// add a capability to the bounding set for the process
     #[arg(long, short, value_name = "CAP")]
     pub cap: Vec<String>,
-    /// pass N additional file descriptors to the container (stdio + N in total)
+    /// pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
     /// run the process in an (existing) sub-cgroup(s). Format is [<controller>:]<cgroup>

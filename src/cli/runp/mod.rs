@@ -200,11 +200,12 @@ fn run(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
 
 /// The bundle and the options of `create` and `run`.
 fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops::CreateOptions)> {
-    let bundle = Bundle::load(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
+    let mut bundle = Bundle::load(flags.bundle.as_deref().unwrap_or(Path::new(".")))?;
     for warning in ops::warnings(&bundle)? {
         log.write(Level::Warning, &warning);
     }
-    check_preserved(flags.preserve_fds)?;
+    let preserve_fds = flags.preserve_fds.saturating_add(listen_fds(&mut bundle));
+    check_preserved(preserve_fds)?;
     if call.systemd_cgroup {
         let cause = "--systemd-cgroup: cgroups through systemd are not supported";
         return Err(Error::user(cause).hint("leave the flag out: cgroups are made directly"));
@@ -214,13 +215,27 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
         id: only(&flags.ids),
         pid_file: flags.pid_file.clone(),
         console_socket: flags.console_socket.clone(),
-        preserve_fds: flags.preserve_fds,
+        pidfd_socket: flags.pidfd_socket.clone(),
+        preserve_fds,
         no_pivot: flags.no_pivot,
         no_new_keyring: flags.no_new_keyring,
         systemd_cgroup: call.systemd_cgroup,
         trace: call.trace.clone(),
     };
     Ok((bundle, options))
+}
+
+/// How many sockets systemd has handed us for the container, sd_listen_fds(3); the program is told
+/// that they are for it, which is process 1.
+fn listen_fds(bundle: &mut Bundle) -> u32 {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let ours = number("LISTEN_PID") == Some(std::process::id());
+    let count = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
+    if let Some(process) = bundle.spec.process_mut().as_mut().filter(|_| count > 0) {
+        let env = process.env_mut().get_or_insert_default();
+        env.extend([format!("LISTEN_FDS={count}"), "LISTEN_PID=1".into()]);
+    }
+    count
 }
 
 /// Descriptors that are to be passed on must be there.
@@ -236,7 +251,7 @@ fn check_preserved(count: u32) -> Result<()> {
 fn start(rest: Vec<OsString>, call: &Call) -> Outcome {
     let flags: flags::Start = parse::command(rest)?;
     parse::count::<flags::Start>(flags.ids.len(), Count::Exactly(1))?;
-    ops::start(&call.root, &only(&flags.ids))?;
+    ops::start_traced(&call.root, &only(&flags.ids), call.trace.as_deref())?;
     Ok(0)
 }
 

@@ -31,6 +31,7 @@ mod life;
 mod limits;
 mod oom;
 pub mod stats;
+mod sub;
 mod v1;
 mod v2;
 

@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::oci::plan::step::Planned;
 use crate::sys::clone::{self, Forked};
 use crate::sys::types::NsKind;
-use crate::sys::{cred, fs, ns, socket};
+use crate::sys::{Errno, cred, fs, ns, socket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -21,8 +21,7 @@ impl Parent<'_> {
         let (control, childs) = barrier::pair().doing(|| "make a socket pair")?;
         socket::set_receive_timeout(&control, CHILD_DEADLINE).doing(|| "set a deadline")?;
         let tools = self.tools(childs)?;
-        let cgroup = self.plan.cgroup.as_ref();
-        let cgroup = cgroup.map(|cgroup| cgroup.clone_into()).transpose()?.flatten();
+        let cgroup = self.cgroup_to_be_born_in()?;
         let cgroup = cgroup.as_ref().map(AsFd::as_fd);
         // Nobody in the container gets at this process or its copy; see selfexe.
         cred::set_dumpable(false).doing(|| "become undumpable")?;
@@ -38,6 +37,23 @@ impl Parent<'_> {
         Ok(())
     }
 
+    fn cgroup_to_be_born_in(&self) -> Result<Option<OwnedFd>> {
+        let Some(cgroup) = &self.plan.cgroup else { return Ok(None) };
+        match cgroup.clone_into() {
+            // The container has moved elsewhere, and somebody has removed what it left.
+            Err(error) if error.errno() == Some(Errno::ENOENT) => {
+                self.cgroup_of_init().map(Some).ok_or(error)
+            }
+            opened => opened,
+        }
+    }
+
+    /// `exec` without a cgroup named: the one that the container's first process is in.
+    fn cgroup_of_init(&self) -> Option<OwnedFd> {
+        let init = self.job.join.as_ref().filter(|_| !self.job.cgroup_named)?;
+        self.plan.cgroup.as_ref()?.of_process(pid_of(init).ok()?)
+    }
+
     fn directly(
         &self,
         flags: u64,
@@ -45,7 +61,15 @@ impl Parent<'_> {
         mut tools: Tools,
         control: OwnedFd,
     ) -> Result<Launched> {
-        match clone::clone3(flags, cgroup)? {
+        let born = match clone::clone3(flags, cgroup) {
+            // v2: the container has handed out controllers from its cgroup, which no process can be
+            // in from then on, and has moved its own processes down.
+            Err(Errno::EBUSY) if let Some(own) = self.cgroup_of_init() => {
+                clone::clone3(flags, Some(own.as_fd()))?
+            }
+            born => born?,
+        };
+        match born {
             Forked::Parent { pid, pidfd } => Ok(Launched { pid, pidfd, control }),
             Forked::Child => {
                 // Else the child would hold its own line open when the parent is killed.

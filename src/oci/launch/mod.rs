@@ -20,6 +20,7 @@ mod trace;
 mod words;
 
 pub use barrier::{Report, receive, send};
+pub use trace::Steps;
 pub use words::{after_start, exec_failed};
 
 use super::container::Container;
@@ -45,6 +46,8 @@ pub struct Job<'a> {
     pub container: Option<&'a mut Container>,
     /// `exec`: the init process of the container to join.
     pub join: Option<OwnedFd>,
+    /// `exec --cgroup`: into that one or not at all.
+    pub cgroup_named: bool,
     /// Hooks of the creation.
     pub hooks: Option<&'a Hooks>,
     /// `create`: where `start` will connect.
@@ -65,8 +68,8 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Kills and reaps: the launch has failed.
-    fn abandon(self) -> Result<i32> {
+    /// Kills and reaps: what was to follow the launch has failed.
+    pub fn abandon(self) -> Result<i32> {
         match clone::pidfd_send_signal(&self.pidfd, clone::SIGKILL) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
             Err(errno) => return Err(errno).doing(|| "kill the half-made process"),

@@ -26,6 +26,55 @@ struct Line<'a> {
     result: String,
 }
 
+/// The steps of a command that has no plan, as it goes.
+pub struct Steps<'a> {
+    path: Option<&'a Path>,
+    text: Vec<u8>,
+    done: usize,
+}
+
+impl<'a> Steps<'a> {
+    /// Written to `path`, if to any, by [`Steps::write`].
+    pub fn new(path: Option<&'a Path>) -> Self {
+        Self { path, text: Vec::new(), done: 0 }
+    }
+
+    /// Does one step.
+    pub fn step<T>(&mut self, call: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let ns = monotonic_ns();
+        let result = work();
+        if self.path.is_some() {
+            let outcome = match &result {
+                Ok(_) => "ok".into(),
+                Err(error) => format!("{:?}", error.errno().unwrap_or(Errno::EIO)),
+            };
+            let (end, step) = (monotonic_ns(), self.done);
+            let line = Line { ns, end, side: "parent", step, call, object: call, result: outcome };
+            push(&mut self.text, &line)?;
+            self.done += 1;
+        }
+        result
+    }
+
+    /// Appends what was done to the file.
+    pub fn write(&self) -> Result<()> {
+        self.path.map_or(Ok(()), |path| append(path, &self.text))
+    }
+}
+
+fn push(text: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
+    serde_json::to_writer(&mut *text, line).map_err(|e| Error::system(e.to_string()))?;
+    text.push(b'\n');
+    Ok(())
+}
+
+fn append(path: &Path, text: &[u8]) -> Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
+    let what = || format!("write trace {}", path.display());
+    let mut file = fs::open(path, flags, 0o644).doing(what)?;
+    file.write_all(text).doing(what)
+}
+
 impl Trace {
     /// For so many steps.
     pub fn new(steps: usize) -> Result<Self> {
@@ -69,13 +118,9 @@ impl Trace {
                 object: &planned.to_string(),
                 result: outcome(self.get(index, 2)),
             };
-            serde_json::to_writer(&mut text, &line).map_err(|e| Error::system(e.to_string()))?;
-            text.push(b'\n');
+            push(&mut text, &line)?;
         }
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
-        let what = || format!("write trace {}", path.display());
-        let mut file = fs::open(path, flags, 0o644).doing(what)?;
-        file.write_all(&text).doing(what)
+        append(path, &text)
     }
 }
 

@@ -80,6 +80,7 @@ fn launch_in(
     plan: &Plan,
     console: Option<OwnedFd>,
 ) -> Result<Launched> {
+    let tell = Tell::new(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
     let config = serde_json::to_vec(&bundle.spec).map_err(|e| Error::system(e.to_string()))?;
     let path = container.dir.join("config.json");
     fs::write_atomic(&path, &config, 0o600).doing(|| format!("write {}", path.display()))?;
@@ -89,9 +90,7 @@ fn launch_in(
     let trace = options.trace.as_deref();
     let job = Job { container: Some(container), hooks, start, console, trace, ..Job::default() };
     let launched = launch::launch(plan, job)?;
-    if let Some(path) = &options.pid_file {
-        write_pid(path, launched.pid)?;
-    }
+    tell.of(&launched)?;
     Ok(launched)
 }
 
@@ -101,10 +100,33 @@ fn listen(dir: &Path) -> Result<OwnedFd> {
     socket::listen_at(dir.as_fd(), "start").doing(what)
 }
 
-/// Writes `--pid-file`.
-pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
-    fs::write_atomic(path, pid.to_string().as_bytes(), 0o644)
-        .doing(|| format!("write pid file {}", path.display()))
+/// Who is told of a process that was launched.
+pub(super) struct Tell<'a> {
+    pid_file: Option<&'a Path>,
+    pidfd_socket: Option<OwnedFd>,
+}
+
+impl<'a> Tell<'a> {
+    /// Connected before there is a process.
+    pub(super) fn new(pid_file: Option<&'a Path>, pidfd_socket: Option<&Path>) -> Result<Self> {
+        let connect = |path: &Path| {
+            socket::connect_stream(path)
+                .doing(|| format!("connect to pidfd socket {}", path.display()))
+        };
+        Ok(Self { pid_file, pidfd_socket: pidfd_socket.map(connect).transpose()? })
+    }
+
+    pub(super) fn of(&self, launched: &Launched) -> Result<()> {
+        if let Some(path) = self.pid_file {
+            fs::write_atomic(path, launched.pid.to_string().as_bytes(), 0o644)
+                .doing(|| format!("write pid file {}", path.display()))?;
+        }
+        if let Some(socket) = &self.pidfd_socket {
+            socket::send_fd(socket, b"pidfd", &launched.pidfd)
+                .doing(|| "send the pidfd to its socket")?;
+        }
+        Ok(())
+    }
 }
 
 fn record(bundle: &Bundle, options: &CreateOptions, plan: &Plan) -> Record {
@@ -131,9 +153,18 @@ fn record(bundle: &Bundle, options: &CreateOptions, plan: &Plan) -> Record {
     }
 }
 
+/// The caller's name, or `#uid` where the host knows none.
 fn owner() -> String {
-    match crate::sys::cred::geteuid() {
-        0 => "root".into(),
-        uid => uid.to_string(),
+    let uid = cred::geteuid();
+    if uid == 0 {
+        return "root".into();
     }
+    let passwd = fs::read_limited(Path::new("/etc/passwd"), 1 << 20).unwrap_or_default();
+    let passwd = String::from_utf8_lossy(&passwd);
+    let named = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("#{uid}"))
 }

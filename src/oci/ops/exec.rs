@@ -1,8 +1,8 @@
 //! `exec`: another process in a running container.
 
-use super::create::{connect_console, write_pid};
+use super::create::{Tell, connect_console};
 use super::run::{pair, receive_master};
-use super::{Created, ExecOptions};
+use super::{Created, ExecOptions, cgroup_of};
 use crate::error::{Context, Error, Result};
 use crate::oci::container::{Container, Status};
 use crate::oci::launch::console::{hold_signals, supervise};
@@ -47,6 +47,7 @@ fn spawn_with(
     options: &ExecOptions,
     console: Option<OwnedFd>,
 ) -> Result<Launched> {
+    let tell = Tell::new(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
     let container = Container::open(root, id)?;
     match container.status()? {
         Status::Running | Status::Created => {}
@@ -64,12 +65,20 @@ fn spawn_with(
     let spec = container.config()?;
     let available = cred::permitted().doing(|| "read own capabilities")?;
     let (record, fds) = (&container.record, options.preserve_fds);
-    let plan = plan::exec(record, &spec, &options.process, fds, available)?;
-    let trace = options.trace.as_deref();
-    let job = Job { join: Some(init), console, trace, ..Job::default() };
-    let launched = launch::launch(&plan, job)?;
-    if let Some(path) = &options.pid_file {
-        write_pid(path, launched.pid)?;
+    let mut plan = plan::exec(record, &spec, &options.process, fds, available)?;
+    if !options.cgroups.is_empty() {
+        plan.cgroup = Some(cgroup_of(&container)?.below(&options.cgroups)?);
     }
-    Ok(launched)
+    let job = Job {
+        join: Some(init),
+        cgroup_named: !options.cgroups.is_empty(),
+        console,
+        trace: options.trace.as_deref(),
+        ..Job::default()
+    };
+    let launched = launch::launch(&plan, job)?;
+    match tell.of(&launched) {
+        Ok(()) => Ok(launched),
+        Err(error) => launched.abandon().and(Err(error)),
+    }
 }

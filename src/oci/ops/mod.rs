@@ -27,7 +27,7 @@ pub use list::{list, list_all};
 pub use pause::{pause, resume};
 pub use ps::ps;
 pub use run::run;
-pub use start::start;
+pub use start::{start, start_traced};
 pub use state::state;
 pub use update::update;
 
@@ -49,6 +49,8 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// Socket that receives the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// Socket that receives a pidfd of the init process.
+    pub pidfd_socket: Option<PathBuf>,
     /// Extra descriptors to pass on.
     pub preserve_fds: u32,
     /// `--no-pivot`.
@@ -91,6 +93,10 @@ pub struct ExecOptions {
     pub pid_file: Option<PathBuf>,
     /// Socket that receives the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// Socket that receives a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Cgroups below the container's, as [`Cgroup::below`] takes them; none for its own.
+    pub cgroups: Vec<String>,
     /// Extra descriptors to pass on.
     pub preserve_fds: u32,
     /// Run even if the container is paused (waits for its thawing).

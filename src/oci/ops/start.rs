@@ -7,7 +7,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::oci::container::{Container, Status};
-use crate::oci::launch::{self, Report, exec_failed, hooks};
+use crate::oci::launch::{self, Report, Steps, exec_failed, hooks};
 use crate::oci::plan::step::Barrier;
 use crate::sys::{Errno, clone, fs, socket};
 use nix::fcntl::OFlag;
@@ -20,28 +20,43 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Releases a created container's program; returns once it has been executed, or says why not.
 pub fn start(root: &Path, id: &str) -> Result<()> {
-    let lock = Container::open(root, id)?.lock()?;
+    start_traced(root, id, None)
+}
+
+/// [`start`], its steps written to `trace`.
+pub fn start_traced(root: &Path, id: &str, trace: Option<&Path>) -> Result<()> {
+    let mut steps = Steps::new(trace);
+    let done = release(root, id, &mut steps);
+    steps.write()?;
+    done
+}
+
+fn release(root: &Path, id: &str, steps: &mut Steps<'_>) -> Result<()> {
+    let lock = steps.step("lock", || Container::open(root, id)?.lock())?;
     // Read under the lock: another start may have been first.
     let container = Container::open(root, id)?;
-    let status = container.status()?;
-    let init = match (status, container.init()?) {
-        (Status::Created, Some(init)) => init,
-        (Status::Running, _) => {
-            return Err(Error::user("cannot start an already running container"));
-        }
-        (Status::Paused, _) => {
-            return Err(Error::user("cannot start a container in the paused state"));
-        }
-        (_, _) => return Err(Error::user("cannot start a container that has stopped")),
-    };
+    let init = waiting(&container)?;
     let record = &container.record;
     let inside = hooks::Inside { init: &init, kinds: &record.namespaces };
     let state = container.state(Status::Created);
-    hooks::run(&record.start_container, "startContainer", &state, Some(inside))
+    steps
+        .step("startContainer", || {
+            hooks::run(&record.start_container, "startContainer", &state, Some(inside))
+        })
         .or_else(|error| stop(&init).and(Err(error)))?;
-    go(&container)?;
+    steps.step("go", || go(&container))?;
     drop(lock);
-    poststart(&container, &init)
+    steps.step("poststart", || poststart(&container, &init))
+}
+
+/// The process of a container that waits for this.
+fn waiting(container: &Container) -> Result<OwnedFd> {
+    match (container.status()?, container.init()?) {
+        (Status::Created, Some(init)) => Ok(init),
+        (Status::Running, _) => Err(Error::user("cannot start an already running container")),
+        (Status::Paused, _) => Err(Error::user("cannot start a container in the paused state")),
+        (_, _) => Err(Error::user("cannot start a container that has stopped")),
+    }
 }
 
 /// A hook that fails stops the container
