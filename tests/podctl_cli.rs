@@ -196,11 +196,16 @@ fn a_bad_manifest_is_refused_whole() {
         "error: the namespace from the provided object \"x\" does not match the namespace \"y\". \
          You must pass '--namespace=x' to perform this operation.",
     );
-    case.fails(
-        "apply -f - --validate=ignore",
-        POD,
-        "error: --validate=ignore: not supported by \
-         runp",
+    let odd = POD.replace("spec: {", "spec: {colour: red, ");
+    let warned = "Warning: unknown field \"spec.colour\"\n".to_owned();
+    let made = "pod/web created (server dry run)\n".to_owned();
+    assert_eq!(
+        case.run_with("apply -f - --validate=warn --dry-run=server", &odd),
+        (0, made.clone(), warned)
+    );
+    assert_eq!(
+        case.run_with("apply -f - --validate=ignore --dry-run=server", &odd),
+        (0, made, String::new())
     );
     case.fails(
         "delete -f -",
@@ -230,8 +235,8 @@ fn a_dry_run_says_what_would_be_and_stores_nothing() {
         case.run_with("apply -validate -f - --dry-run=server", POD),
         said("pod/web created (server dry run)\n")
     );
-    assert_eq!(case.run_with("apply -f- --dry-run -oname", POD), said("pod/web\n"));
-    let (status, out, _) = case.run_with("apply -f - --dry-run=client -o yaml", POD);
+    assert_eq!(case.run_with("apply -f- --dry-run=client -oname", POD), said("pod/web\n"));
+    let (status, out, _) = case.run_with("apply -f - --dry-run=server -o yaml", POD);
     assert_eq!(status, 0);
     assert!(out.contains("\n  terminationGracePeriodSeconds: 30\n"), "defaults are in: {out}");
     assert!(is_empty(&case.root()));

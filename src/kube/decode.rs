@@ -1,11 +1,12 @@
 //! A manifest file into objects, strictly: what kubectl and the API server would refuse is
 //! refused in their words, and so is by name what runp does not do yet.
 
-use super::{Object, Resource, strict, support, text};
+use super::{Object, Pod, Resource, strict, support, text};
 use crate::error::{Error, Kind, Result};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Kinds of Kubernetes that runp knows of and does not run.
 const LATER: [(&str, &str); 31] = [
@@ -49,24 +50,57 @@ pub struct Decoded {
     pub given: Value,
     /// Typed, without what only the server sets.
     pub object: Object,
+    /// `unknown field "spec.x"`, where that is no error.
+    pub warnings: Vec<String>,
+}
+
+/// What becomes of fields that the API does not know (`--validate`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fields {
+    /// They are an error.
+    #[default]
+    Strict,
+    /// They are told of.
+    Warn,
+    /// They are dropped.
+    Ignore,
 }
 
 /// The objects of `text`, which came from `file` (as the user named it). All or nothing: the first
 /// object that cannot be had is the error.
 pub fn decode(file: &str, text: &str) -> Result<Vec<Decoded>> {
+    decode_as(file, text, Fields::Strict)
+}
+
+/// As [`decode`], with a say about unknown fields.
+pub fn decode_as(file: &str, text: &str, fields: Fields) -> Result<Vec<Decoded>> {
     let mut objects = Vec::new();
+    let source = Source { file, fields };
     for document in text::documents(file, text)? {
-        objects_of(file, &document.value, &document.duplicates, &mut objects)?;
+        objects_of(source, &document.value, &document.duplicates, &mut objects)?;
     }
     Ok(objects)
 }
 
+/// The object that `value` describes, whatever its kind; the kinds of a changed object stay.
+pub fn object_of(resource: Resource, value: &Value, fields: Fields) -> Result<Decoded> {
+    let (object, warnings) = object(resource, value, &[], fields)?;
+    Ok(Decoded { given: value.clone(), object, warnings })
+}
+
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    file: &'a str,
+    fields: Fields,
+}
+
 fn objects_of(
-    file: &str,
+    source: Source<'_>,
     value: &Value,
     duplicates: &[String],
     into: &mut Vec<Decoded>,
 ) -> Result<()> {
+    let file = source.file;
     let (version, kind) = version_and_kind(file, value)?;
     match (version, kind) {
         ("v1", "List" | "PodList" | "ConfigMapList" | "SecretList" | "NamespaceList") => {
@@ -75,7 +109,7 @@ fn objects_of(
                 let above = format!("items[{index}].");
                 let within = |path: &String| path.strip_prefix(&above).map(str::to_owned);
                 let duplicates: Vec<String> = duplicates.iter().filter_map(within).collect();
-                objects_of(file, item, &duplicates, into)?;
+                objects_of(source, item, &duplicates, into)?;
             }
             Ok(())
         }
@@ -84,14 +118,14 @@ fn objects_of(
             let Some(resource) = resource else {
                 return Err(not_run(file, value, version, kind));
             };
-            let object =
-                object(resource, value, duplicates).map_err(|error| match error.kind() {
-                    Kind::BadRequest => error
-                        .doing(format!("error when creating \"{file}\""))
-                        .hint(format!("in {kind} \"{}\"", name_of(value))),
-                    _ => error,
-                })?;
-            into.push(Decoded { given: value.clone(), object });
+            let decoded = object(resource, value, duplicates, source.fields);
+            let (object, warnings) = decoded.map_err(|error| match error.kind() {
+                Kind::BadRequest => error
+                    .doing(format!("error when creating \"{file}\""))
+                    .hint(format!("in {kind} \"{}\"", name_of(value))),
+                _ => error,
+            })?;
+            into.push(Decoded { given: value.clone(), object, warnings });
             Ok(())
         }
     }
@@ -117,45 +151,70 @@ fn version_and_kind<'a>(file: &str, value: &'a Value) -> Result<(&'a str, &'a st
     }
 }
 
-/// The object of that kind which `value` describes.
-fn object(resource: Resource, value: &Value, duplicates: &[String]) -> Result<Object> {
+/// The object of that kind which `value` describes, and what is to be told about it.
+fn object(
+    resource: Resource,
+    value: &Value,
+    duplicates: &[String],
+    fields: Fields,
+) -> Result<(Object, Vec<String>)> {
+    let mut wrong: Vec<String> = Vec::new();
     let mut object = match resource {
-        Resource::ConfigMaps => Object::ConfigMap(Box::new(typed("ConfigMap", value, duplicates)?)),
-        Resource::Namespaces => Object::Namespace(Box::new(typed("Namespace", value, duplicates)?)),
-        Resource::Secrets => Object::Secret(Box::new(typed("Secret", value, duplicates)?)),
-        Resource::Pods => {
-            let pod = typed("Pod", value, duplicates)?;
-            support::check(name_of(value), value)?;
-            Object::Pod(Box::new(pod))
-        }
+        Resource::ConfigMaps => Object::ConfigMap(typed("ConfigMap", value, &mut wrong)?),
+        Resource::Namespaces => Object::Namespace(typed("Namespace", value, &mut wrong)?),
+        Resource::Secrets => Object::Secret(typed("Secret", value, &mut wrong)?),
+        Resource::Pods => Object::Pod(typed("Pod", value, &mut wrong)?),
         Resource::Events | Resource::Nodes => {
             return Err(Error::new(Kind::Bug, format!("a {} is not stored", resource.kind())));
         }
     };
+    wrong.extend(duplicates.iter().map(|path| format!("duplicate field \"{path}\"")));
+    if fields == Fields::Strict && !wrong.is_empty() {
+        let story =
+            format!("{}: strict decoding error: {}", cannot(resource.kind()), wrong.join(", "));
+        return Err(Error::new(Kind::BadRequest, story));
+    }
     match &mut object {
-        Object::Pod(pod) => pod.status = None,
+        Object::Pod(pod) => {
+            support::check(name_of(value), &known(value, &wrong))?;
+            pod.status = None;
+        }
         Object::Namespace(namespace) => namespace.status = None,
         Object::ConfigMap(_) | Object::Secret(_) => {}
     }
     without_server_fields(object.metadata_mut());
-    Ok(object)
+    if fields == Fields::Ignore {
+        wrong.clear();
+    }
+    Ok((object, wrong))
 }
 
-fn typed<'v, T: Deserialize<'v>>(kind: &str, value: &'v Value, duplicates: &[String]) -> Result<T> {
-    let cannot = || format!("{kind} in version \"v1\" cannot be handled as a {kind}");
+fn cannot(kind: &str) -> String {
+    format!("{kind} in version \"v1\" cannot be handled as a {kind}")
+}
+
+/// `value`, or where unknown fields were let pass, what is left of it without them.
+fn known<'v>(value: &'v Value, wrong: &[String]) -> Cow<'v, Value> {
+    if wrong.is_empty() {
+        return Cow::Borrowed(value);
+    }
+    let typed = strict::from_value::<Pod>(value).ok().map(|(pod, _)| pod);
+    let typed = typed.and_then(|pod| serde_json::to_value(pod).ok());
+    typed.map_or(Cow::Borrowed(value), Cow::Owned)
+}
+
+fn typed<'v, T: Deserialize<'v>>(
+    kind: &str,
+    value: &'v Value,
+    wrong: &mut Vec<String>,
+) -> Result<Box<T>> {
     let (object, unknown) = strict::from_value::<T>(value).map_err(|wrong| {
         let message = base64_words(&wrong.message);
-        let error = Error::new(Kind::BadRequest, format!("{}: {message}", cannot()));
+        let error = Error::new(Kind::BadRequest, format!("{}: {message}", cannot(kind)));
         error.hint(format!("in {kind} \"{}\", at {}", name_of(value), wrong.path))
     })?;
-    let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
-    let twice = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
-    let causes: Vec<String> = unknown.chain(twice).collect();
-    if causes.is_empty() {
-        return Ok(object);
-    }
-    let story = format!("{}: strict decoding error: {}", cannot(), causes.join(", "));
-    Err(Error::new(Kind::BadRequest, story))
+    wrong.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
+    Ok(Box::new(object))
 }
 
 /// Go's words for what is no base64.

@@ -11,6 +11,7 @@ pub mod defaults;
 pub mod duration;
 mod json;
 mod object;
+pub mod patch;
 pub mod quantity;
 pub mod resources;
 pub mod roster;
@@ -24,7 +25,7 @@ mod text;
 mod validate;
 
 pub use api::Resource;
-pub use decode::{Decoded, decode};
+pub use decode::{Decoded, Fields, decode, decode_as, object_of};
 pub use defaults::set_defaults;
 pub use k8s_openapi::api::core::v1::Pod;
 pub use object::Object;

@@ -6,15 +6,14 @@ use super::state::{End, PodState};
 use super::store::{self, Record, Store};
 use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
-use crate::kube::{Decoded, Object, Pod};
+use crate::kube::{self, Decoded, Fields, Object, Pod, patch};
 use crate::sys::Errno;
 use crate::sys::poll::{Watcher, poll_in};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use nix::sys::inotify::AddWatchFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,56 +51,61 @@ impl Settings {
     }
 }
 
+/// What [`super::Engine::apply`] did.
+#[derive(Debug)]
+pub struct Merged {
+    /// What became of the object.
+    pub applied: Applied,
+    /// The object.
+    pub object: Object,
+    /// It was there, and not by `apply`: it had no record of what was applied last.
+    pub unmanaged: bool,
+}
+
 /// See [`super::Engine::apply`].
-pub fn apply(config: &Config, manifest: &Decoded, commit: Commit) -> Result<(Applied, Object)> {
-    let mut new = manifest.object.clone();
-    let text = last_applied(&manifest.given, new.namespace())?;
-    new.metadata_mut().annotations.get_or_insert_default().insert(LAST_APPLIED.into(), text);
-    super::change::change(config, &Key::of(&new), commit, &mut |stored| Ok(merge(stored, &new)))
+pub fn apply(config: &Config, manifest: &Decoded, commit: Commit) -> Result<Merged> {
+    let new = &manifest.object;
+    let modified = with_last_applied(&manifest.given, new.namespace())?;
+    let mut unmanaged = false;
+    let (applied, object) = super::change::change(config, &Key::of(new), commit, &mut |stored| {
+        let resource = new.resource();
+        let Some(stored) = stored else {
+            return kube::object_of(resource, &modified, Fields::Ignore).map(|new| new.object);
+        };
+        let last = last_applied(stored);
+        unmanaged = last.is_none();
+        let merged = patch::three_way(last.as_ref(), &modified, &stored.to_value()?);
+        kube::object_of(resource, &merged, Fields::Ignore).map(|new| new.object)
+    })?;
+    Ok(Merged { applied, object, unmanaged })
 }
 
-/// kubectl's three-way merge of the object there is, what was applied last, and what is applied now.
-fn merge(stored: Option<&Object>, new: &Object) -> Object {
-    let mut merged = new.clone();
-    let Some(stored) = stored.map(Object::metadata) else { return merged };
-    let last = stored.annotations.as_ref().and_then(|annotations| annotations.get(LAST_APPLIED));
-    let last: Option<serde_json::Value> = last.and_then(|text| serde_json::from_str(text).ok());
-    let last = last.and_then(|last| serde_json::from_value(last.get("metadata")?.clone()).ok());
-    let last: ObjectMeta = last.unwrap_or_default();
-    let metadata = merged.metadata_mut();
-    metadata.labels = merge_map(&stored.labels, last.labels, metadata.labels.take());
-    metadata.annotations =
-        merge_map(&stored.annotations, last.annotations, metadata.annotations.take());
-    merged
+/// What was applied last.
+pub fn last_applied(object: &Object) -> Option<Value> {
+    let text = object.metadata().annotations.as_ref()?.get(LAST_APPLIED)?;
+    serde_json::from_str(text).ok()
 }
 
-/// kubectl's annotation: the object as it was given.
-fn last_applied(given: &Value, namespace: &str) -> Result<String> {
+/// The manifest as kubectl sends it: in its namespace, and with itself as the annotation.
+pub fn with_last_applied(given: &Value, namespace: &str) -> Result<Value> {
     let mut given = given.clone();
+    let wrong = || Error::new(Kind::Bug, "a manifest without metadata was decoded");
     let metadata =
         given.as_object_mut().map(|object| object.entry("metadata").or_insert(json!({})));
-    if let Some(metadata) = metadata.and_then(Value::as_object_mut) {
-        if !namespace.is_empty() {
-            metadata.insert("namespace".to_owned(), namespace.into());
-        }
-        let annotations = metadata.entry("annotations").or_insert(json!({}));
-        annotations.as_object_mut().map(|annotations| annotations.remove(LAST_APPLIED));
+    let metadata = metadata.and_then(Value::as_object_mut).ok_or_else(wrong)?;
+    if !namespace.is_empty() {
+        metadata.insert("namespace".to_owned(), namespace.into());
     }
-    let text = serde_json::to_string(&given);
-    text.map(|text| text + "\n").map_err(|error| Error::new(Kind::Bug, error.to_string()))
-}
-
-type Map = Option<BTreeMap<String, String>>;
-
-/// What somebody else added stays, what was applied and is no more goes.
-fn merge_map(stored: &Map, last: Map, new: Map) -> Map {
-    let mut merged = stored.clone().unwrap_or_default();
-    let new = new.unwrap_or_default();
-    for key in last.unwrap_or_default().keys().filter(|key| !new.contains_key(*key)) {
-        merged.remove(key);
+    let annotations = metadata.entry("annotations").or_insert(json!({}));
+    if annotations.is_null() {
+        *annotations = json!({});
     }
-    merged.extend(new);
-    (stored.is_some() || !merged.is_empty()).then_some(merged)
+    annotations.as_object_mut().ok_or_else(wrong)?.remove(LAST_APPLIED);
+    let text = format!("{given}\n");
+    if let Some(annotations) = given.pointer_mut("/metadata/annotations") {
+        annotations[LAST_APPLIED] = text.into();
+    }
+    Ok(given)
 }
 
 /// A pod that was told to go.
@@ -234,17 +238,15 @@ fn is_torn_down(paths: &Paths, pod: &Pod) -> Result<bool> {
 mod tests {
     use super::*;
 
-    fn map(entries: &[(&str, &str)]) -> Map {
-        Some(entries.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect())
-    }
-
     #[test]
-    fn labels_are_merged_three_ways() {
-        let stored = map(&[("applied", "1"), ("other", "2"), ("kept", "3")]);
-        let last = map(&[("applied", "1"), ("kept", "3")]);
-        let merged = merge_map(&stored, last, map(&[("kept", "4")]));
-        assert_eq!(merged, map(&[("kept", "4"), ("other", "2")]));
-        assert_eq!(merge_map(&None, None, None), None);
+    fn the_annotation_is_the_manifest_as_given() {
+        let given = json!({"kind": "Pod", "metadata": {"name": "x", "annotations": {"b": "1",
+            LAST_APPLIED: "old"}}, "spec": {"a": 1}, "apiVersion": "v1"});
+        let sent = with_last_applied(&given, "ns").unwrap();
+        let text = "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"annotations\":\
+            {\"b\":\"1\"},\"name\":\"x\",\"namespace\":\"ns\"},\"spec\":{\"a\":1}}\n";
+        assert_eq!(sent["metadata"]["annotations"][LAST_APPLIED], text);
+        assert_eq!(with_last_applied(&sent, "ns").unwrap(), sent);
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Engine {
 
     /// kubectl's apply: makes the object that a manifest describes, or merges it into the one there
     /// is. A pod's monitor is made sure to run.
-    pub fn apply(&self, manifest: &Decoded, commit: Commit) -> Result<(Applied, Object)> {
+    pub fn apply(&self, manifest: &Decoded, commit: Commit) -> Result<apply::Merged> {
         apply::apply(&self.config, manifest, commit)
     }
 

@@ -1,122 +1,260 @@
-//! `podctl apply`: manifests in, pods wanted.
+//! `podctl apply`: manifests in, objects made or merged with what there is.
 
-use super::flags::parse_bool;
-use super::{Call, Outcome, done, files, print, tell};
-use crate::cli::output::{self, Asked, Format};
+use super::flags::{parse_bool, parse_duration};
+use super::write::{self, DryRun, Files, Printer, Sent};
+use super::{Call, Outcome, done, files, tell};
 use crate::error::{Error, Kind, Result};
-use crate::kube::Object;
-use crate::pod::{Applied, Commit};
+use crate::kube::{Decoded, Object, Resource, Selector};
+use crate::pod::apply::{last_applied, with_last_applied};
+use crate::pod::{Applied, DeleteOptions, Key};
 use clap::Args;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Flags of `apply`.
 #[derive(Args)]
 pub struct Flags {
-    /// Files or directories of manifests, or - for standard input
-    #[arg(short, long = "filename", value_name = "FILE")]
-    filename: Vec<String>,
-    /// Process directories recursively
-    #[arg(short = 'R', long)]
-    recursive: bool,
-    /// Only check: none, client or server
-    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true,
-        default_missing_value = "client", default_value = "none",
-        value_parser = ["none", "client", "server"], hide_possible_values = true)]
-    dry_run: String,
-    /// Refuse unknown fields; runp knows no other way
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    sent: Sent,
+    /// Unknown fields: strict refuses them, warn tells of them, ignore drops them
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
         default_missing_value = "strict", default_value = "strict", hide_default_value = true)]
     validate: String,
-    /// Output format: json, yaml or name
-    #[arg(short, long, value_name = "FORMAT")]
-    output: Option<String>,
-    /// Accepted for kubectl's sake: apply runs no server
+    /// Only the manifests with these labels; with --prune what may be removed
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Remove what was applied before and is in no manifest now; with -l or --all
+    #[arg(long)]
+    prune: bool,
+    /// With --prune: whatever its labels
+    #[arg(long)]
+    all: bool,
+    /// With --prune: only these kinds, as core/v1/ConfigMap
+    #[arg(long, value_name = "KIND")]
+    prune_allowlist: Vec<String>,
+    /// Delete and make anew what may not be changed
+    #[arg(long)]
+    force: bool,
+    /// Seconds to stop in, with --force and --prune; -1 for the pod's own
+    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true,
+        hide_default_value = true)]
+    grace_period: i64,
+    /// How long to wait for what is deleted; 0 for as long as it takes
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    timeout: Option<Duration>,
+    /// Wait until what is deleted is gone
     #[arg(long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", hide = true)]
-    server_side: Option<bool>,
+        default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    wait: bool,
+    /// Accepted for kubectl's sake: runp merges in one way
+    #[arg(long)]
+    server_side: bool,
+    /// Accepted for kubectl's sake
+    #[arg(long, hide = true)]
+    force_conflicts: bool,
+    /// Accepted for kubectl's sake
+    #[arg(long, hide = true)]
+    overwrite: bool,
+    /// Accepted for kubectl's sake
+    #[arg(long, hide = true)]
+    openapi_patch: bool,
+    /// Accepted for kubectl's sake
+    #[arg(long, hide = true, value_name = "KIND", num_args = 0..=1, require_equals = true,
+        default_missing_value = "background")]
+    cascade: Option<String>,
 }
 
 /// Runs it: everything is checked before anything is stored.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    if flags.filename.is_empty() {
-        return Err(Error::user("must specify one of -f and -k").into());
+    flags.files.needed()?;
+    checked(flags)?;
+    let mut printer = flags.sent.printer()?;
+    let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
+    let mut manifests = files::read_as(&flags.files, write::fields(&flags.validate)?)?;
+    if let Some(selector) = &selector {
+        manifests.retain(|one| selector.matches(one.decoded.object.metadata().labels.as_ref()));
     }
-    let format = Format::parse(flags.output.as_deref())?;
-    match flags.validate.as_str() {
-        "strict" | "true" => {}
-        other => {
-            let text = format!("--validate={other}: not supported by runp");
-            let hint = "an unknown field is never ignored: leave --validate out";
-            return Err(Error::user(text).hint(hint).into());
-        }
-    }
-    let mut manifests = files::read(&flags.filename, flags.recursive)?;
     if manifests.is_empty() {
         return Err(Error::user("no objects passed to apply").into());
     }
     for manifest in &mut manifests {
-        place(call, &mut manifest.decoded.object)?;
+        write::place(call, &mut manifest.decoded)?;
         let mut object = manifest.decoded.object.clone();
         object.set_defaults();
         object.validate()?;
     }
-    let commit = if flags.dry_run == "none" { Commit::Store } else { Commit::Check };
     let (mut stored, mut failed) = (Vec::new(), Vec::new());
-    for manifest in manifests {
-        match call.engine.apply(&manifest.decoded, commit) {
-            Ok((applied, object)) if format == Format::Table => say(flags, applied, &object)?,
-            Ok((_, object)) => stored.push(object),
-            Err(error) => failed.push(in_file(error, &manifest.file)),
+    for manifest in &manifests {
+        match one(call, flags, &manifest.decoded, printer.dry_run) {
+            Ok((object, what)) => {
+                if !printer.shows() {
+                    printer.one(&object, what)?;
+                }
+                stored.push(object);
+            }
+            Err(error) => failed.push(write::in_file(error, "creating", &manifest.file)),
         }
     }
-    if !stored.is_empty() {
-        let asked = if stored.len() == 1 { Asked::One } else { Asked::Many };
-        print(&output::objects(&stored, format, asked)?)?;
+    if printer.shows() {
+        printer.all(&stored)?;
+    }
+    if flags.prune && failed.is_empty() {
+        prune(call, flags, selector.as_ref(), &stored, &mut printer)?;
     }
     done(failed)
 }
 
-/// The namespace: the manifest's own, or the one given.
-fn place(call: &Call, object: &mut Object) -> Result<()> {
-    if !object.resource().namespaced() {
-        object.metadata_mut().namespace = None;
-        return Ok(());
+fn checked(flags: &Flags) -> Result<()> {
+    if flags.prune && flags.selector.is_none() && !flags.all {
+        return Err(Error::user(
+            "all resources selected for prune without explicitly passing --all. To prune all \
+             resources, pass the --all flag. If you did not mean to prune all resources, specify a \
+             label selector",
+        ));
     }
-    let own = object.metadata_mut().namespace.get_or_insert_with(|| call.namespace.clone());
-    if !call.namespace_given || *own == call.namespace {
-        return Ok(());
+    if flags.server_side && flags.force {
+        return Err(Error::user("--force cannot be used with --server-side"));
     }
-    Err(Error::user(format!(
-        "the namespace from the provided object \"{own}\" does not match the namespace \"{}\". \
-         You must pass '--namespace={own}' to perform this operation.",
-        call.namespace
-    )))
+    if flags.force_conflicts && !flags.server_side {
+        return Err(Error::user("--force-conflicts only works with --server-side"));
+    }
+    if flags.server_side && flags.sent.dry_run()? == DryRun::Client {
+        return Err(Error::user(
+            "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)",
+        ));
+    }
+    Ok(())
 }
 
-fn say(flags: &Flags, applied: Applied, object: &Object) -> Result<()> {
-    let (kind, name) = (object.resource().singular(), object.name());
-    let what = match applied {
+/// Applies one manifest; the object, and what became of it.
+fn one(
+    call: &Call,
+    flags: &Flags,
+    manifest: &Decoded,
+    dry_run: DryRun,
+) -> Result<(Object, &'static str)> {
+    if dry_run == DryRun::Client {
+        return only_shown(call, manifest);
+    }
+    let mut merged = call.engine.apply(manifest, dry_run.commit());
+    let refused = |kind| matches!(kind, Kind::Invalid | Kind::Conflict);
+    if flags.force && merged.as_ref().is_err_and(|error| refused(error.kind())) {
+        replace_by_force(call, flags, &manifest.object, dry_run)?;
+        merged = call.engine.apply(manifest, dry_run.commit());
+        return merged.map(|merged| (merged.object, "configured"));
+    }
+    let merged = merged?;
+    if merged.unmanaged && !flags.server_side {
+        missing_annotation(&merged.object);
+    }
+    let what = match merged.applied {
+        _ if flags.server_side => "serverside-applied",
         Applied::Created => "created",
         Applied::Configured => "configured",
         Applied::Unchanged => "unchanged",
     };
-    if applied == Applied::Configured && object.metadata().deletion_timestamp.is_some() {
+    if merged.applied == Applied::Configured
+        && merged.object.metadata().deletion_timestamp.is_some()
+    {
+        let name = merged.object.name();
         let text = "which is currently being deleted.";
         tell(&format!("Warning: Detected changes to resource {name} {text}"));
     }
-    let suffix = match flags.dry_run.as_str() {
-        "client" => " (dry run)",
-        "server" => " (server dry run)",
-        _ => "",
-    };
-    print(&format!("{kind}/{name} {what}{suffix}\n"))
+    Ok((merged.object, what))
 }
 
-/// The API's errors say which file they are about; those about invalid pods name the pod.
-fn in_file(error: Error, file: &str) -> Error {
-    match error.kind() {
-        Kind::NotFound | Kind::AlreadyExists | Kind::Conflict | Kind::BadRequest => {
-            error.doing(format!("error when creating \"{file}\""))
+/// `--dry-run=client`: what there is, or what was given; nothing is merged.
+fn only_shown(call: &Call, manifest: &Decoded) -> Result<(Object, &'static str)> {
+    let new = &manifest.object;
+    match call.engine.get_object(new.resource(), new.namespace(), new.name()) {
+        Ok(there) => Ok((there, "configured")),
+        Err(error) if error.kind() == Kind::NotFound => {
+            let given = with_last_applied(&manifest.given, new.namespace())?;
+            let shown = crate::kube::object_of(new.resource(), &given, Default::default())?;
+            Ok((shown.object, "created"))
         }
-        _ => error,
+        Err(error) => Err(error),
     }
+}
+
+fn missing_annotation(object: &Object) {
+    let (kinds, name) = (object.resource().plural(), object.name());
+    tell(&format!(
+        "Warning: resource {kinds}/{name} is missing the \
+         kubectl.kubernetes.io/last-applied-configuration annotation which is required by podctl \
+         apply. podctl apply should only be used on resources created declaratively by either \
+         podctl create --save-config or podctl apply. The missing annotation will be patched \
+         automatically."
+    ));
+}
+
+/// Deletes what cannot be changed, and waits for its end.
+fn replace_by_force(call: &Call, flags: &Flags, object: &Object, dry_run: DryRun) -> Result<()> {
+    if dry_run != DryRun::No {
+        return Ok(());
+    }
+    let grace_period = (flags.grace_period >= 0).then_some(flags.grace_period);
+    let options = DeleteOptions { grace_period, force: grace_period == Some(0) };
+    super::delete::at_once(call, object, options, flags.timeout)
+}
+
+/// Removes what was applied once, is selected, and is in no manifest.
+fn prune(
+    call: &Call,
+    flags: &Flags,
+    selector: Option<&Selector>,
+    kept: &[Object],
+    printer: &mut Printer,
+) -> Result<()> {
+    let kept_keys: Vec<Key> = kept.iter().map(Key::of).collect();
+    let namespaces: BTreeSet<&str> = kept.iter().map(Object::namespace).collect();
+    let mut old = Vec::new();
+    for kind in pruned_kinds(flags)? {
+        match kind.namespaced() {
+            false => old.extend(call.engine.list_objects(kind, None)?),
+            true => {
+                for namespace in namespaces.iter().filter(|namespace| !namespace.is_empty()) {
+                    old.extend(call.engine.list_objects(kind, Some(namespace))?);
+                }
+            }
+        }
+    }
+    for object in old {
+        let selected = selector.is_none_or(|it| it.matches(object.metadata().labels.as_ref()));
+        if !selected || last_applied(&object).is_none() || kept_keys.contains(&Key::of(&object)) {
+            continue;
+        }
+        if printer.dry_run == DryRun::No {
+            let grace_period = (flags.grace_period >= 0).then_some(flags.grace_period);
+            let options = DeleteOptions { grace_period, force: false };
+            super::delete::tell_to_go(call, options, &object)?;
+        }
+        if !printer.shows() || flags.sent.output.as_deref() == Some("name") {
+            printer.one(&object, "pruned")?;
+        }
+    }
+    Ok(())
+}
+
+/// What `--prune` looks at: pods, config maps, secrets and namespaces, unless told otherwise.
+fn pruned_kinds(flags: &Flags) -> Result<Vec<Resource>> {
+    if flags.prune_allowlist.is_empty() {
+        return Ok(Resource::ALL.into_iter().filter(|kind| kind.is_stored()).collect());
+    }
+    let kind = |text: &String| {
+        let parts: Vec<&str> = text.split('/').collect();
+        let [group, version, kind] = parts.as_slice() else {
+            let text = format!(
+                "invalid GroupVersionKind format: {text}, please follow <group/version/kind>"
+            );
+            return Err(Error::user(text));
+        };
+        let known = Resource::of(version, kind).filter(|_| ["core", ""].contains(group));
+        known.ok_or_else(|| {
+            Error::user(format!("no matches for kind \"{kind}\" in version \"{group}/{version}\""))
+        })
+    };
+    flags.prune_allowlist.iter().map(kind).collect()
 }

@@ -1,35 +1,36 @@
-//! `podctl delete`: pods told to stop, and awaited.
+//! `podctl delete`: objects told to go, and pods awaited.
 
 use super::flags::{parse_bool, parse_duration};
 use super::resource::{self, Wanted, part};
+use super::write::{DryRun, Files};
 use super::{Call, Outcome, done, files, print, tell};
-use crate::error::{Error, Result};
-use crate::kube::{Object, Pod, Resource, Selector};
+use crate::error::{Context, Error, Kind, Result};
+use crate::kube::{Fields, Object, Pod, Resource, Selector};
 use crate::pod::DeleteOptions;
 use clap::Args;
+use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 /// Flags of `delete`.
 #[derive(Args)]
 pub struct Flags {
-    /// pod NAME… or pod/NAME…
+    /// pod NAME…, cm,secrets NAME… or pod/NAME…
     #[arg(value_name = "TYPE [NAME]")]
     words: Vec<String>,
-    /// The pods of these manifests
-    #[arg(short, long = "filename", value_name = "FILE")]
-    filename: Vec<String>,
-    /// Process directories recursively
-    #[arg(short = 'R', long)]
-    recursive: bool,
-    /// All pods of the namespace
+    #[command(flatten)]
+    files: Files,
+    /// All objects of those kinds in the namespace
     #[arg(long)]
     all: bool,
-    /// Pods of all namespaces, with --all or -l
+    /// Of all namespaces, with --all, -l or --field-selector
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Pods with these labels: app=nginx,env!=prod
+    /// Objects with these labels: app=nginx,env!=prod
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
+    /// Objects with these fields: status.phase=Failed
+    #[arg(long, value_name = "SELECTOR")]
+    field_selector: Option<String>,
     /// Seconds to stop in; -1 for the pod's own
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true,
         hide_default_value = true)]
@@ -40,6 +41,9 @@ pub struct Flags {
     /// Stop within a second
     #[arg(long)]
     now: bool,
+    /// Ask before anything is deleted
+    #[arg(short, long)]
+    interactive: bool,
     /// Wait until the pods are gone
     #[arg(long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "true", hide_default_value = true)]
@@ -47,9 +51,17 @@ pub struct Flags {
     /// How long to wait; 0 for as long as the pods take
     #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
     timeout: Option<Duration>,
-    /// A pod that is not there is no error
+    /// What is not there is no error
     #[arg(long)]
     ignore_not_found: bool,
+    /// Only check: none, client or server
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true,
+        default_missing_value = "client", default_value = "none", hide_default_value = true)]
+    dry_run: String,
+    /// Accepted for kubectl's sake: nothing here owns anything
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true,
+        default_missing_value = "background", hide = true)]
+    cascade: Option<String>,
     /// Output format: name
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
@@ -57,22 +69,31 @@ pub struct Flags {
 
 /// Runs it: all are told first, then the pods are awaited.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    if flags.output.as_deref().is_some_and(|format| format != "name") {
-        let text = "unexpected -o output mode: only -o name is supported";
+    if let Some(format) = flags.output.as_deref().filter(|format| !["name", ""].contains(format)) {
+        let text = format!("unexpected -o output mode: {format}. We only support '-o name'");
         return Err(Error::user(text).into());
     }
+    let dry_run = DryRun::parse(&flags.dry_run)?;
     let options = options(flags)?;
     let (objects, mut failed) = objects(call, flags)?;
+    // What --all or a selector did not find is no error, and said of no name that is not there.
     if objects.is_empty() && failed.is_empty() {
         print("No resources found\n")?;
     }
+    if flags.interactive && !objects.is_empty() && !confirmed(&objects)? {
+        print("deletion is cancelled\n")?;
+        return Ok(0);
+    }
     let mut told = Vec::new();
     for object in objects {
-        match delete(call, options, &object) {
+        let pods = match dry_run {
+            DryRun::No => tell_to_go(call, options, &object),
+            DryRun::Client | DryRun::Server => Ok(Vec::new()),
+        };
+        match pods {
             Ok(pods) => {
-                say(flags, options, &object)?;
+                say(flags, options, dry_run, &object)?;
                 told.extend(pods);
-                told.extend(pod_of(object));
             }
             Err(error) => failed.push(error),
         }
@@ -81,26 +102,50 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         failed.retain(|error| !resource::is_missing(error));
     }
     if flags.wait {
-        failed.extend(wait(call, flags, &told));
+        failed.extend(wait(call, flags.timeout, &told));
     }
     done(failed)
 }
 
-fn pod_of(object: Object) -> Option<Pod> {
+/// kubectl's question.
+fn confirmed(objects: &[Object]) -> Result<bool> {
+    let mut text = "You are about to delete the following ".to_owned();
+    text.push_str(&format!("{} resource(s):\n", objects.len()));
+    for object in objects {
+        text.push_str(&format!("{}/{}\n", object.resource().singular(), object.name()));
+    }
+    print(&format!("{text}Do you want to continue? (y/N): "))?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).doing(|| "read the answer")?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// Tells an object to go; returns the pods that go with it, to be awaited.
+pub fn tell_to_go(call: &Call, options: DeleteOptions, object: &Object) -> Result<Vec<Pod>> {
+    let (resource, namespace, name) = (object.resource(), object.namespace(), object.name());
     match object {
-        Object::Pod(pod) => Some(*pod),
-        _ => None,
+        Object::Pod(pod) => {
+            call.engine.delete(namespace, name, options)?;
+            Ok(vec![pod.as_ref().clone()])
+        }
+        Object::Namespace(_) => call.engine.delete_namespace(name, options),
+        _ => call.engine.remove_object(resource, namespace, name).map(|()| Vec::new()),
     }
 }
 
-/// Tells an object to go; returns the pods that go with it.
-fn delete(call: &Call, options: DeleteOptions, object: &Object) -> Result<Vec<Pod>> {
-    let (resource, namespace, name) = (object.resource(), object.namespace(), object.name());
-    match resource {
-        Resource::Pods => call.engine.delete(namespace, name, options).map(|()| Vec::new()),
-        Resource::Namespaces => call.engine.delete_namespace(name, options),
-        _ => call.engine.remove_object(resource, namespace, name).map(|()| Vec::new()),
-    }
+/// Deletes an object, if it is there, and waits until it is gone.
+pub fn at_once(
+    call: &Call,
+    object: &Object,
+    options: DeleteOptions,
+    timeout: Option<Duration>,
+) -> Result<()> {
+    let there = call.engine.get_object(object.resource(), object.namespace(), object.name());
+    let told = match there.and_then(|object| tell_to_go(call, options, &object)) {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        told => told?,
+    };
+    wait(call, timeout, &told).pop().map_or(Ok(()), Err)
 }
 
 fn options(flags: &Flags) -> Result<DeleteOptions> {
@@ -130,44 +175,57 @@ fn options(flags: &Flags) -> Result<DeleteOptions> {
 }
 
 fn objects(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
-    if !flags.filename.is_empty() {
+    let selects = flags.all || flags.selector.is_some() || flags.field_selector.is_some();
+    if flags.files.given()? {
+        if selects && flags.selector.is_none() {
+            return Err(Error::user("setting 'all' parameter but found a non empty selector. "));
+        }
         return of_files(call, flags);
     }
     if flags.words.is_empty() {
-        return Err(Error::user("You must provide one or more resources by argument or filename.")
-            .hint("podctl delete pod NAME, or podctl delete -f FILE"));
+        return Err(Error::user(
+            "You must provide one or more resources by argument or filename.\n\
+             Example resource specifications include:\n   '-f rsrc.yaml'\n   \
+             '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
+        ));
     }
-    let selects = flags.all || flags.selector.is_some();
     match resource::wanted(&flags.words)? {
         Wanted::Named(_) if selects => {
-            let text = "name cannot be provided when a selector is specified";
-            Err(Error::user(text))
+            Err(Error::user("name cannot be provided when a selector is specified"))
         }
         Wanted::Named(items) => Ok(resource::found(call, &items)),
         Wanted::All(_) if flags.all && flags.selector.is_some() => {
             Err(Error::user("cannot set --all and --selector at the same time"))
         }
         Wanted::All(kinds) if selects => {
-            let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
             let mut all = Vec::new();
             for kind in kinds {
-                let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
-                all.extend(call.engine.list_objects(kind, namespace)?);
+                all.extend(selected(call, flags, kind)?);
             }
-            let selected = |selector: &Selector, one: &Object| {
-                selector.matches(one.metadata().labels.as_ref())
-            };
-            all.retain(|one| selector.as_ref().is_none_or(|selector| selected(selector, one)));
             Ok((all, Vec::new()))
         }
         Wanted::All(_) => Err(Error::user("resource(s) were provided, but no name was specified")),
     }
 }
 
+fn selected(call: &Call, flags: &Flags, kind: Resource) -> Result<Vec<Object>> {
+    let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
+    let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
+    let mut found = call.engine.list_objects(kind, namespace)?;
+    found.retain(|one| {
+        selector.as_ref().is_none_or(|it| it.matches(one.metadata().labels.as_ref()))
+    });
+    Ok(found)
+}
+
 fn of_files(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
+    let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
     let (mut objects, mut failed) = (Vec::new(), Vec::new());
-    for manifest in files::read(&flags.filename, flags.recursive)? {
+    for manifest in files::read_as(&flags.files, Fields::Ignore)? {
         let given = &manifest.decoded.object;
+        if selector.as_ref().is_some_and(|it| !it.matches(given.metadata().labels.as_ref())) {
+            continue;
+        }
         let namespace = given.metadata().namespace.as_deref().unwrap_or(&call.namespace);
         match call.engine.get_object(given.resource(), namespace, given.name()) {
             Ok(object) => objects.push(object),
@@ -180,21 +238,24 @@ fn of_files(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
     Ok((objects, failed))
 }
 
-fn say(flags: &Flags, options: DeleteOptions, object: &Object) -> Result<()> {
+fn say(flags: &Flags, options: DeleteOptions, dry_run: DryRun, object: &Object) -> Result<()> {
     let (kind, name) = (object.resource().singular(), object.name());
-    if flags.output.is_some() {
+    if flags.output.as_deref() == Some("name") {
         return print(&format!("{kind}/{name}\n"));
     }
     let how = if options.grace_period == Some(0) { "force deleted" } else { "deleted" };
+    let suffix = dry_run.suffix();
     match object.namespace() {
-        "" => print(&format!("{kind} \"{name}\" {how}\n")),
-        namespace => print(&format!("{kind} \"{name}\" {how} from {namespace} namespace\n")),
+        "" => print(&format!("{kind} \"{name}\" {how}{suffix}\n")),
+        namespace => {
+            print(&format!("{kind} \"{name}\" {how} from {namespace} namespace{suffix}\n"))
+        }
     }
 }
 
 /// Waits for all of them, within one timeout.
-fn wait(call: &Call, flags: &Flags, pods: &[Pod]) -> Vec<Error> {
-    let timeout = flags.timeout.filter(|timeout| !timeout.is_zero());
+fn wait(call: &Call, timeout: Option<Duration>, pods: &[Pod]) -> Vec<Error> {
+    let timeout = timeout.filter(|timeout| !timeout.is_zero());
     let end = timeout.map(|timeout| Instant::now() + timeout);
     let mut failed = Vec::new();
     for pod in pods {

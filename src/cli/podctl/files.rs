@@ -1,8 +1,8 @@
 //! `-f FILE`, `-f -`, `-f DIR`: manifests, all read and decoded before anything is done with one.
 
+use super::write::Files;
 use crate::error::{Context, Error, Result};
-use crate::kube::{self, Decoded};
-use crate::sys::fs;
+use crate::kube::{self, Decoded, Fields};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -19,12 +19,31 @@ pub struct Manifest {
 
 /// The objects of all `-f`, in the order given, a directory's files in the order of their names.
 pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>> {
+    read_all(names, recursive, Fields::Strict)
+}
+
+/// As [`read`], with a say about unknown fields.
+pub fn read_as(files: &Files, fields: Fields) -> Result<Vec<Manifest>> {
+    read_all(&files.filename, files.recursive, fields)
+}
+
+fn read_all(names: &[String], recursive: bool, fields: Fields) -> Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
+    for (file, text) in texts(names, recursive)? {
+        let decoded = kube::decode_as(&file, &text, fields)?.into_iter();
+        manifests.extend(decoded.map(|decoded| Manifest { file: file.clone(), decoded }));
+    }
+    Ok(manifests)
+}
+
+/// Each file, as the user calls it, and what it says.
+fn texts(names: &[String], recursive: bool) -> Result<Vec<(String, String)>> {
+    let mut texts = Vec::new();
     for name in names.iter().flat_map(|name| name.split(',')) {
         if name == "-" {
             let mut text = String::new();
             std::io::stdin().take(LIMIT).read_to_string(&mut text).doing(|| "read STDIN")?;
-            add(&mut manifests, "STDIN", &text)?;
+            texts.push(("STDIN".to_owned(), text));
             continue;
         }
         if name.starts_with("http://") || name.starts_with("https://") {
@@ -37,19 +56,18 @@ pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>> {
         }
         for path in if path.is_dir() { manifests_in(path, recursive)? } else { vec![path.into()] } {
             let name = path.display().to_string();
-            let text = fs::read_limited(&path, LIMIT).doing(|| format!("read {name}"))?;
-            let text = String::from_utf8(text)
-                .map_err(|_| Error::user(format!("error parsing {name}: it is not UTF-8 text")))?;
-            add(&mut manifests, &name, &text)?;
+            let text = read_file(&path).doing(|| format!("read {name}"))?;
+            texts.push((name, text));
         }
     }
-    Ok(manifests)
+    Ok(texts)
 }
 
-fn add(manifests: &mut Vec<Manifest>, file: &str, text: &str) -> Result<()> {
-    let decoded = kube::decode(file, text)?.into_iter();
-    manifests.extend(decoded.map(|decoded| Manifest { file: file.to_owned(), decoded }));
-    Ok(())
+/// A file that may be a pipe, as `<(…)` makes them.
+fn read_file(path: &Path) -> Result<String> {
+    let mut text = Vec::new();
+    std::fs::File::open(path)?.take(LIMIT).read_to_end(&mut text)?;
+    String::from_utf8(text).map_err(|_| Error::user("it is not UTF-8 text"))
 }
 
 /// What kubectl takes for a manifest in a directory.

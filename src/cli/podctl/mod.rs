@@ -21,6 +21,7 @@ mod resource;
 mod tree;
 mod usage;
 mod version;
+mod write;
 
 use super::report;
 use crate::error::{Context, Error, Result};
