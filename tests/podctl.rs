@@ -17,6 +17,8 @@ mod delete;
 mod logs;
 #[path = "podctl/nginx.rs"]
 mod nginx;
+#[path = "podctl/order.rs"]
+mod order;
 #[path = "podctl/restart.rs"]
 mod restart;
 #[path = "podctl/security.rs"]

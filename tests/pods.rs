@@ -65,7 +65,10 @@ proptest! {
         world.command(&format!("web exits {} after {after}ms", codes.join(",")));
         world.command("web readiness passes from 3s to 20s");
         world.command("side liveness passes from 0s to 30s");
+        world.command(&format!("once exits {} after 700ms", codes.join(",")));
+        world.command(&format!("proxy exits 1,0 after {}ms", after * 2));
         if stubborn {
+            world.command("proxy ignores its stop signal");
             world.command("side ignores its stop signal");
         }
         world.command(&format!("sandbox 0 dies at {sandbox_dies}ms"));
@@ -92,6 +95,13 @@ kind: Pod
 metadata: {name: two, namespace: default, uid: u}
 spec:
   restartPolicy: POLICY
+  initContainers:
+  - {name: once, image: busybox:1}
+  - name: proxy
+    image: envoy:1
+    restartPolicy: Always
+    startupProbe: {exec: {command: [true]}, periodSeconds: 1}
+    lifecycle: {preStop: {exec: {command: [true]}}}
   containers:
   - name: web
     image: nginx:1.15.2

@@ -138,6 +138,7 @@ fn keep(new: &mut Object, stored: &Object) -> Result<()> {
         new.status.clone_from(&old.status);
         if let (Some(new), Some(old)) = (&mut new.spec, &old.spec) {
             new.node_name.clone_from(&old.node_name);
+            new.ephemeral_containers.clone_from(&old.ephemeral_containers);
         }
     }
     Ok(())

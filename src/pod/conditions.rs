@@ -1,9 +1,11 @@
 //! The pod's status as the API shows it: phase, conditions, container statuses.
 
+use super::phase::{self, Shown, phase, shown};
 use super::probes;
-use super::state::{Condition, ContainerState, Exit, Phase, PodState, SandboxStep, Step};
+use super::state::{Condition, ContainerState, Exit, Phase, PodState, SandboxStep};
 use crate::kube::Pod;
 use crate::kube::resources::qos;
+use crate::kube::roster::{self, Role};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -21,14 +23,23 @@ pub fn status(pod: &Pod, state: &PodState, node: &Node) -> api::PodStatus {
     let on_host = spec.and_then(|spec| spec.host_network).unwrap_or(false);
     let ip = if on_host { node.ip.clone() } else { state.sandbox.ip.clone() };
     let ip = ip.filter(|_| state.sandbox.step == SandboxStep::Ready || state.is_ending());
-    let mut containers: Vec<_> =
-        state.containers.iter().map(|container| container_status(pod, container)).collect();
-    // The API lists them by name, whatever their order in the spec.
+    let of = |list: fn(Role) -> bool| -> Vec<_> {
+        let listed = state.containers.iter().filter(|container| list(container.role));
+        listed.map(|container| container_status(pod, container, state)).collect()
+    };
+    let some = |list: Vec<_>| Some(list).filter(|list| !list.is_empty());
+    let mut containers = of(|role| role == Role::Regular);
+    // The API lists these by name, whatever their order in the spec.
     containers.sort_by(|one, other| one.name.cmp(&other.name));
+    let failure = state.failure.as_ref().filter(|_| state.phase == Phase::Failed);
     api::PodStatus {
         phase: Some(state.phase.as_str().into()),
+        reason: failure.map(|failure| failure.reason.clone()),
+        message: failure.map(|failure| failure.message.clone()),
         conditions: Some(conditions(pod, state)),
         container_statuses: Some(containers),
+        init_container_statuses: some(of(|role| matches!(role, Role::Init | Role::Sidecar))),
+        ephemeral_container_statuses: some(of(|role| role == Role::Ephemeral)),
         host_ips: node.ip.clone().map(|ip| vec![api::HostIP { ip }]),
         host_ip: node.ip.clone(),
         pod_ips: ip.clone().map(|ip| vec![api::PodIP { ip }]),
@@ -43,7 +54,14 @@ pub fn status(pod: &Pod, state: &PodState, node: &Node) -> api::PodStatus {
 /// Brings phase and conditions up to what the rest of the state says.
 pub(super) fn settle(pod: &Pod, state: &mut PodState, now: Timestamp) {
     if !state.phase.is_terminal() {
-        state.phase = phase(state);
+        let phase = phase(state);
+        // A pod counts as over once nothing of it can run any more.
+        if !phase.is_terminal() || state.is_still() {
+            state.phase = phase;
+        }
+    }
+    if state.phase.is_terminal() && state.is_still() {
+        phase::account_for_all(state, now);
     }
     let judged: Vec<_> = judge(pod, state).into_iter().map(|it| (it.name, it.status)).collect();
     for (name, status) in judged {
@@ -55,45 +73,14 @@ pub(super) fn settle(pod: &Pod, state: &mut PodState, now: Timestamp) {
     }
 }
 
-/// What a container is to the API.
-enum Shown<'a> {
-    Waiting(&'a str, &'a str),
-    Running,
-    Terminated(&'a Exit),
-}
-
-fn shown(container: &ContainerState) -> Shown<'_> {
-    match (&container.waiting, &container.exit) {
-        // Until its postStart hook has returned it does not count as running.
-        _ if container.step == Step::Running => Shown::Running,
-        (Some(waiting), _) if !container.finished => {
-            Shown::Waiting(&waiting.reason, &waiting.message)
-        }
-        (_, Some(exit)) => Shown::Terminated(exit),
-        _ => Shown::Waiting("ContainerCreating", ""),
-    }
-}
-
-/// The phase before a terminal one, or the terminal one once every container has ended for good.
-fn phase(state: &PodState) -> Phase {
-    let has_ended = state.is_ending() && state.is_still();
-    let waits = |container: &ContainerState| {
-        let has_ended = container.exit.is_some() || container.last.is_some();
-        matches!(shown(container), Shown::Waiting(..)) && !has_ended
-    };
-    if has_ended {
-        let succeeded =
-            |container| matches!(shown(container), Shown::Terminated(exit) if exit.code == 0);
-        let all = state.containers.iter().all(succeeded);
-        return if all { Phase::Succeeded } else { Phase::Failed };
-    }
-    // One container that has never run keeps the whole pod Pending.
-    if state.containers.iter().any(waits) { Phase::Pending } else { Phase::Running }
-}
-
-fn container_status(pod: &Pod, container: &ContainerState) -> api::ContainerStatus {
-    let spec = spec_of(pod, container);
-    let (state, last) = match shown(container) {
+fn container_status(
+    pod: &Pod,
+    container: &ContainerState,
+    pod_state: &PodState,
+) -> api::ContainerStatus {
+    let found = roster::find(pod, &container.name);
+    let spec = found.as_ref().map(|(_, spec)| &**spec);
+    let (state, last) = match shown(container, pod_state) {
         Shown::Running => {
             let running = api::ContainerStateRunning { started_at: container.started_at.map(Time) };
             (api::ContainerState { running: Some(running), ..Default::default() }, &container.last)
@@ -125,7 +112,7 @@ fn with_states(
         state: Some(state),
         last_state: Some(last.map(terminated).unwrap_or_default()),
         ready: spec.is_some_and(|spec| probes::is_ready(spec, container)),
-        started: Some(spec.is_some_and(|spec| probes::is_started(spec, container))),
+        started: Some(probes::is_started(container)),
         restart_count: i32::try_from(container.attempt).unwrap_or(i32::MAX),
         image: found.unwrap_or(wanted),
         image_id: container.image.id.clone(),
@@ -177,32 +164,66 @@ struct Judgement {
 
 /// The conditions, in the order in which the kubelet lists them.
 fn judge(pod: &Pod, state: &PodState) -> [Judgement; 5] {
-    let unready: Vec<&str> = state
-        .containers
-        .iter()
-        .filter(|it| !spec_of(pod, it).is_some_and(|spec| probes::is_ready(spec, it)))
-        .map(|container| container.name.as_str())
-        .collect();
-    let (ready, reason, message) = match state.phase {
-        Phase::Succeeded => (false, Some("PodCompleted"), None),
-        Phase::Failed => (false, Some("PodFailed"), None),
-        _ if unready.is_empty() => (true, None, None),
-        _ => {
-            let message = format!("containers with unready status: [{}]", unready.join(" "));
-            (false, Some("ContainersNotReady"), Some(message))
-        }
-    };
     let plain = |name, status| Judgement { name, status, reason: None, message: None };
-    let completed = (state.phase == Phase::Succeeded).then_some("PodCompleted");
+    let containers = judge_ready(pod, state);
+    let mut ready = Judgement { name: "Ready", message: containers.message.clone(), ..containers };
+    if state.deletion.is_some() && ready.status {
+        // Where there are services, a pod leaves them the moment it is told to go.
+        let message = Some("the pod is being deleted".to_owned());
+        ready = Judgement { status: false, reason: Some("PodTerminating"), message, ..ready };
+    }
     [
         plain("PodReadyToStartContainers", state.sandbox.step == SandboxStep::Ready),
-        Judgement { reason: completed, ..plain("Initialized", true) },
-        Judgement { name: "Ready", status: ready, reason, message: message.clone() },
-        Judgement { name: "ContainersReady", status: ready, reason, message },
+        judge_initialized(state),
+        ready,
+        containers,
         plain("PodScheduled", true),
     ]
 }
 
-fn spec_of<'a>(pod: &'a Pod, container: &ContainerState) -> Option<&'a api::Container> {
-    pod.spec.as_ref()?.containers.iter().find(|spec| spec.name == container.name)
+fn judge_initialized(state: &PodState) -> Judgement {
+    let has_run = |it: &&ContainerState| it.has_process() || it.exit.is_some() || it.last.is_some();
+    let mut regular = state.containers.iter().filter(|it| it.role == Role::Regular);
+    let is_incomplete = |it: &&ContainerState| match it.role {
+        Role::Init => it.exit.as_ref().is_none_or(|exit| exit.code != 0),
+        Role::Sidecar => !probes::is_started(it),
+        Role::Regular | Role::Ephemeral => false,
+    };
+    let incomplete: Vec<&str> =
+        state.containers.iter().filter(is_incomplete).map(|it| it.name.as_str()).collect();
+    let judge =
+        |status, reason, message| Judgement { name: "Initialized", status, reason, message };
+    if state.phase == Phase::Succeeded {
+        return judge(true, Some("PodCompleted"), None);
+    }
+    if incomplete.is_empty() || regular.any(|it| has_run(&it)) {
+        return judge(true, None, None);
+    }
+    let message = format!("containers with incomplete status: [{}]", incomplete.join(" "));
+    judge(false, Some("ContainersNotInitialized"), Some(message))
+}
+
+fn judge_ready(pod: &Pod, state: &PodState) -> Judgement {
+    let counts = |it: &&ContainerState| matches!(it.role, Role::Sidecar | Role::Regular);
+    let is_ready = |it: &ContainerState| {
+        roster::find(pod, &it.name).is_some_and(|(_, spec)| probes::is_ready(&spec, it))
+    };
+    let unready: Vec<&str> = state
+        .containers
+        .iter()
+        .filter(counts)
+        .filter(|container| !is_ready(container))
+        .map(|container| container.name.as_str())
+        .collect();
+    let judge =
+        |status, reason, message| Judgement { name: "ContainersReady", status, reason, message };
+    match state.phase {
+        Phase::Succeeded => judge(false, Some("PodCompleted"), None),
+        Phase::Failed => judge(false, Some("PodFailed"), None),
+        _ if unready.is_empty() => judge(true, None, None),
+        _ => {
+            let message = format!("containers with unready status: [{}]", unready.join(" "));
+            judge(false, Some("ContainersNotReady"), Some(message))
+        }
+    }
 }

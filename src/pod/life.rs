@@ -3,9 +3,11 @@
 use super::action::{Action, EventKind};
 use super::event::{Event, SandboxFault};
 use super::machine::Turn;
-use super::restart::later;
-use super::state::{End, KillReason, PodState, SandboxStep, sandbox_id};
+use super::restart::{Policy, later};
+use super::state::{End, Failure, KillReason, PodState, SandboxStep, sandbox_id};
 use super::{start, stop};
+use crate::kube::Pod;
+use crate::kube::roster::Role;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// Takes what happened to the sandbox into the state.
@@ -40,6 +42,7 @@ pub fn sandbox_happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event
             for container in state.containers.iter_mut().filter(|c| c.has_process()) {
                 stop::kill(turn, container, KillReason::Sandbox, turn.grace());
             }
+            give_up(turn, state);
         }
         Event::SandboxStopped { attempt, failure }
             if sandbox.step == SandboxStep::Stopping && sandbox.attempt == *attempt =>
@@ -53,8 +56,54 @@ pub fn sandbox_happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event
             sandbox.ip = None;
             sandbox.failures = 0;
             sandbox.retry = None;
+            begin_anew(state);
         }
         _ => {}
+    }
+}
+
+/// A pod that runs once and has begun gets no other sandbox.
+fn give_up(turn: &Turn<'_>, state: &mut PodState) {
+    if turn.policy() == Policy::Never && state.containers.iter().any(|it| it.begun) {
+        let regular = state.containers.iter_mut().filter(|it| it.role == Role::Regular);
+        regular.for_each(|container| container.finished = true);
+    }
+}
+
+/// In the next sandbox everything begins anew, the init containers too.
+fn begin_anew(state: &mut PodState) {
+    state.initialized = false;
+    for container in &mut state.containers {
+        container.begun = false;
+        container.finished &= container.role != Role::Init;
+    }
+}
+
+/// `activeDeadlineSeconds`: a pod that has been there for too long has failed.
+pub fn notice_deadline(turn: &mut Turn<'_>, state: &mut PodState) {
+    if active_deadline(turn.pod, state).is_none_or(|deadline| deadline > turn.now) {
+        return;
+    }
+    let message = "Pod was active on the node longer than the specified deadline";
+    turn.record(EventKind::Normal, "DeadlineExceeded", message.into(), None);
+    let (reason, message) = ("DeadlineExceeded".into(), message.into());
+    state.failure = Some(Failure { reason, message });
+}
+
+/// When the pod has been there for too long; `None` for never, or if it is ending already.
+pub fn active_deadline(pod: &Pod, state: &PodState) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    state.started.filter(|_| !state.is_ending()).map(|started| later(started, seconds))
+}
+
+/// Stops what still runs in a pod that has nothing left to do.
+pub fn notice_end(turn: &mut Turn<'_>, state: &mut PodState) {
+    if state.deletion.is_some() || !state.is_ending() {
+        return;
+    }
+    let running = state.containers.iter_mut().filter(|container| container.has_process());
+    for container in running.filter(|container| container.kill.is_none()) {
+        stop::kill(turn, container, KillReason::Ended, turn.grace());
     }
 }
 
@@ -125,7 +174,7 @@ pub fn follow_sandbox(turn: &mut Turn<'_>, state: &mut PodState) {
             state.sandbox.retry = None;
             turn.actions.push(Action::StopSandbox { attempt });
         }
-        SandboxStep::Ready => start::start_next(turn, &mut state.containers),
+        SandboxStep::Ready => start::start_next(turn, state),
         _ => {}
     }
 }

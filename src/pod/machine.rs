@@ -1,29 +1,34 @@
 //! DECIDE: what a pod does next. Pure: no clock, no files, no processes.
 //!
 //! One turn takes one event into the state, then follows up on everything that the state now
-//! allows: a sandbox first, in it the containers in the order of the spec, one started after another,
-//! at the end the teardown. What a container needs is in `start` and `stop`.
+//! allows: a sandbox first, in it the containers, one started after another (`order`), at the end the
+//! teardown. What a container needs is in `start` and `stop`.
 
 use super::action::{Action, EventKind, PodEvent};
 use super::event::{Event, Hook, ProbeKind};
-use super::restart::Policy;
+use super::restart::{Policy, Terms};
 use super::start::Ended;
 use super::state::{ContainerState, Deletion, End, KillReason, PodState, SandboxStep, Step};
 use super::{conditions, life, probes, start, stop};
 use crate::kube::Pod;
+use crate::kube::roster::{self, Role};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
+use std::borrow::Cow;
 
 /// `terminationGracePeriodSeconds`, where nobody says.
 const DEFAULT_GRACE: i64 = 30;
 
 /// What follows from `event`. Changes `state`, which is to be written before the actions are done.
 pub fn next(pod: &Pod, state: &mut PodState, event: &Event, now: Timestamp) -> Vec<Action> {
-    let mut turn = Turn { pod, now, actions: Vec::new() };
+    let mut turn = Turn { pod, roster: roster::all(pod), now, actions: Vec::new() };
     take_up(&mut turn, state);
     happened(&mut turn, state, event);
     notice_deletion(&mut turn, state);
+    life::notice_deadline(&mut turn, state);
+    life::notice_end(&mut turn, state);
     notice_images(&mut turn, state);
+    stop::take_turns(&mut turn, &mut state.containers);
     for container in &mut state.containers {
         stop::tick(&mut turn, container);
         probes::ask(&mut turn, container);
@@ -36,19 +41,22 @@ pub fn next(pod: &Pod, state: &mut PodState, event: &Event, now: Timestamp) -> V
 
 /// When the machine wants its next [`Event::Tick`]; `None` for never. Always later than the time
 /// of the turn before it.
-pub fn deadline(state: &PodState) -> Option<Timestamp> {
+pub fn deadline(pod: &Pod, state: &PodState) -> Option<Timestamp> {
     if matches!(state.end, End::TornDown | End::Removed) {
         return None;
     }
     let of = |container| [probes::deadline(container), stop::deadline(container)];
     let containers = state.containers.iter().flat_map(of);
-    containers.chain([life::deadline(state), start::deadline(state)]).flatten().min()
+    let all = [life::deadline(state), life::active_deadline(pod, state), start::deadline(state)];
+    containers.chain(all).flatten().min()
 }
 
 /// One turn of the machine: what it knows and what it has decided so far.
 pub(super) struct Turn<'a> {
     /// The wanted pod.
     pub pod: &'a Pod,
+    /// Its containers.
+    pub roster: Vec<(Role, Cow<'a, api::Container>)>,
     /// The time of the turn.
     pub now: Timestamp,
     /// In order.
@@ -58,7 +66,20 @@ pub(super) struct Turn<'a> {
 impl Turn<'_> {
     /// The container of that name, as wanted.
     pub fn spec(&self, name: &str) -> Option<&api::Container> {
-        self.pod.spec.as_ref()?.containers.iter().find(|container| container.name == name)
+        let mut all = self.roster.iter().map(|(_, container)| &**container);
+        all.find(|container| container.name == name)
+    }
+
+    /// Whether an instance of `container` that ended with `code` stays ended.
+    pub fn is_final(
+        &self,
+        container: &ContainerState,
+        kill: Option<KillReason>,
+        code: i32,
+    ) -> bool {
+        let spec = self.spec(&container.name);
+        let terms = spec.map(|spec| Terms::new(container.role, spec, self.policy()));
+        terms.is_none_or(|terms| terms.is_final(kill, code))
     }
 
     /// Has an event of the pod recorded, or of one of its containers.
@@ -89,11 +110,7 @@ impl Turn<'_> {
 
     /// `spec.restartPolicy`.
     pub fn policy(&self) -> Policy {
-        match self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) {
-            Some("Never") => Policy::Never,
-            Some("OnFailure") => Policy::OnFailure,
-            _ => Policy::Always,
-        }
+        Policy::of(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()))
     }
 
     /// The grace of a container that is stopped while its pod lives on.
@@ -103,19 +120,17 @@ impl Turn<'_> {
     }
 }
 
-/// On its first turn, takes the pod up.
+/// On its first turn, takes the pod up; later on, what ephemeral containers have come.
 fn take_up(turn: &mut Turn<'_>, state: &mut PodState) {
+    for (role, container) in turn.roster.iter().skip(state.containers.len()) {
+        let (name, role) = (container.name.clone(), *role);
+        state.containers.push(ContainerState { name, role, ..Default::default() });
+    }
     if state.started.is_some() {
         return;
     }
     state.started = Some(turn.now);
     let spec = turn.pod.spec.as_ref();
-    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let state_of = |container: &api::Container| ContainerState {
-        name: container.name.clone(),
-        ..Default::default()
-    };
-    state.containers = containers.iter().map(state_of).collect();
     if let Some(node) = spec.and_then(|spec| spec.node_name.as_deref()) {
         let metadata = &turn.pod.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
@@ -141,6 +156,7 @@ fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
         | Event::ContainerFailed { container, .. } => {
             let doomed = match &state.deletion {
                 Some(deletion) => Some((KillReason::Deleted, deletion.grace)),
+                None if state.is_ending() => Some((KillReason::Ended, turn.grace())),
                 None if state.sandbox.step == SandboxStep::Ready => None,
                 None => Some((KillReason::Sandbox, turn.grace())),
             };
@@ -229,7 +245,8 @@ fn notice_images(turn: &mut Turn<'_>, state: &mut PodState) {
     }
     for container in &mut state.containers {
         let wanted = turn.spec(&container.name).and_then(|spec| spec.image.clone());
-        if wanted.is_none_or(|wanted| wanted == container.image.wanted) {
+        let follows = matches!(container.role, Role::Regular | Role::Sidecar);
+        if !follows || wanted.is_none_or(|wanted| wanted == container.image.wanted) {
             continue;
         }
         if container.has_process() && container.kill.is_none() {

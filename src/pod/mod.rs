@@ -15,6 +15,8 @@ pub mod logs;
 pub mod machine;
 pub mod monitor;
 pub mod objects;
+mod order;
+mod phase;
 pub mod prober;
 mod probes;
 pub mod processes;

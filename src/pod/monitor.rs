@@ -110,7 +110,19 @@ impl Monitor {
     fn begin(&mut self) -> Result<()> {
         // What was wanted when this process began may have been replaced before it listened.
         let changed = self.read_wanted();
-        for container in self.place.containers() {
+        self.capture_output()?;
+        let (adopted, gone) = processes::adopt(&self.place, &self.state)?;
+        self.adopted = adopted;
+        let exits = self.exits(&gone);
+        self.decide(&[vec![Event::Started], exits].concat());
+        self.decide(changed.as_slice());
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Opens the pipes of the containers that have none yet; ephemeral ones come later.
+    fn capture_output(&mut self) -> Result<()> {
+        for container in self.place.containers().iter().skip(self.captures.len()) {
             let fifos = self.place.fifos(&container.name);
             logs::make_fifos(&fifos)?;
             let mut capture = Capture::open(&fifos)?;
@@ -120,12 +132,6 @@ impl Monitor {
             }
             self.captures.push((container.name.clone(), capture));
         }
-        let (adopted, gone) = processes::adopt(&self.place, &self.state)?;
-        self.adopted = adopted;
-        let exits = self.exits(&gone);
-        self.decide(&[vec![Event::Started], exits].concat());
-        self.decide(changed.as_slice());
-        self.carry_out();
         Ok(())
     }
 
@@ -144,6 +150,7 @@ impl Monitor {
         let mut events = Vec::new();
         if woken.wanted {
             events.extend(self.read_wanted());
+            self.capture_output()?;
         }
         // First the dead, then the reports: a worker reports a container before it ends, and only
         // then is the container reaped here. So no death is learned of before its birth.
@@ -158,7 +165,9 @@ impl Monitor {
         self.decide(&events);
         let exits = self.exits(&ended);
         self.decide(&exits);
-        if machine::deadline(&self.state).is_some_and(|deadline| deadline <= Timestamp::now()) {
+        if machine::deadline(&self.place.pod, &self.state)
+            .is_some_and(|deadline| deadline <= Timestamp::now())
+        {
             self.decide(&[Event::Tick]);
         }
         self.carry_out();
@@ -184,7 +193,7 @@ impl Monitor {
 
     fn timeout(&self) -> Option<Duration> {
         let now = Timestamp::now();
-        let deadline = machine::deadline(&self.state).map(|deadline| {
+        let deadline = machine::deadline(&self.place.pod, &self.state).map(|deadline| {
             Duration::try_from(deadline.duration_since(now)).unwrap_or(Duration::ZERO)
         });
         let retry = self.unwritten.then_some(RETRY);

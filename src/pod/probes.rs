@@ -7,6 +7,7 @@ use super::machine::Turn;
 use super::restart::later;
 use super::state::{ContainerState, KillReason, ProbeState, Probes, Step};
 use super::stop;
+use crate::kube::roster::Role;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
 
@@ -139,6 +140,7 @@ pub fn done(
     let why = match (kind, verdict) {
         (ProbeKind::Startup, Some(true)) => {
             container.probes.startup.due = None;
+            container.started = true;
             let started = container.started_at.unwrap_or(turn.now);
             return release(&spec, &mut container.probes, started, turn.now);
         }
@@ -183,15 +185,21 @@ pub fn timeout(probe: &api::Probe) -> u32 {
 }
 
 /// `started`: it runs, and its startup probe has succeeded.
-pub fn is_started(spec: &api::Container, container: &ContainerState) -> bool {
-    container.step == Step::Running
-        && (spec.startup_probe.is_none() || container.probes.startup.verdict == Some(true))
+pub fn is_started(container: &ContainerState) -> bool {
+    container.step == Step::Running && container.started
 }
 
-/// `ready`: it is started, and its readiness probe succeeds.
+/// `ready`: it is started, and its readiness probe succeeds. An init container is once it has done
+/// its part.
 pub fn is_ready(spec: &api::Container, container: &ContainerState) -> bool {
-    is_started(spec, container)
-        && (spec.readiness_probe.is_none() || container.probes.readiness.verdict == Some(true))
+    match container.role {
+        Role::Init => container.exit.as_ref().is_some_and(|exit| exit.code == 0),
+        _ => {
+            is_started(container)
+                && (spec.readiness_probe.is_none()
+                    || container.probes.readiness.verdict == Some(true))
+        }
+    }
 }
 
 /// The API's defaulting: 0 and nothing mean the default.

@@ -3,6 +3,8 @@
 //! forgotten after 10 min of good conduct. No jitter.
 
 use super::state::{Backoff, KillReason};
+use crate::kube::roster::Role;
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// The first delay, in seconds.
@@ -21,14 +23,58 @@ pub enum Policy {
     Never,
 }
 
-/// Whether a container that ended with `code` stays ended; `kill` if it was stopped by us.
-pub fn is_final(policy: Policy, kill: Option<KillReason>, code: i32) -> bool {
-    match (kill, policy) {
-        (Some(KillReason::Changed), _) | (_, Policy::Always) => false,
-        (_, Policy::Never) => true,
-        (Some(KillReason::Liveness | KillReason::Startup | KillReason::Sandbox), _) => false,
-        (_, Policy::OnFailure) => code == 0,
+impl Policy {
+    /// As the API spells it; without one, Always.
+    pub fn of(text: Option<&str>) -> Self {
+        match text {
+            Some("Never") => Self::Never,
+            Some("OnFailure") => Self::OnFailure,
+            _ => Self::Always,
+        }
     }
+}
+
+/// On what terms a container is started again.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// What it is to its pod.
+    pub role: Role,
+    /// Its own policy, else the pod's.
+    pub policy: Policy,
+    /// `restartPolicyRules`, which go before the policy.
+    pub rules: &'a [ContainerRestartRule],
+}
+
+impl<'a> Terms<'a> {
+    /// Those of `container` in a pod of that policy.
+    pub fn new(role: Role, container: &'a Container, pod: Policy) -> Self {
+        let own = container.restart_policy.as_deref();
+        let rules = container.restart_policy_rules.as_deref().unwrap_or_default();
+        Self { role, policy: own.map_or(pod, |own| Policy::of(Some(own))), rules }
+    }
+
+    /// Whether an instance that ended with `code` stays ended; `kill` if it was stopped by us.
+    pub fn is_final(&self, kill: Option<KillReason>, code: i32) -> bool {
+        use KillReason::{Changed, Liveness, Sandbox, Startup};
+        let by_rule = self.rules.iter().any(|rule| is_met(rule, code));
+        match (self.role, kill, self.policy) {
+            (Role::Ephemeral, ..) => true,
+            (Role::Sidecar, ..) | (_, Some(Changed), _) => false,
+            (Role::Init, ..) if code == 0 => true,
+            _ if by_rule => false,
+            (_, _, Policy::Never) => true,
+            (Role::Init, ..) | (_, _, Policy::Always) => false,
+            (_, Some(Liveness | Startup | Sandbox), _) => false,
+            (_, _, Policy::OnFailure) => code == 0,
+        }
+    }
+}
+
+fn is_met(rule: &ContainerRestartRule, code: i32) -> bool {
+    rule.exit_codes.as_ref().is_some_and(|codes| {
+        let listed = codes.values.iter().flatten().any(|value| *value == code);
+        listed == (codes.operator == "In")
+    })
 }
 
 /// Until when a restart is held back, if the instance before it ended at `finished`; `None` if it
@@ -130,6 +176,8 @@ mod tests {
     #[test]
     fn the_policy_decides_on_exit_statuses_and_on_what_was_stopped() {
         use KillReason::{Changed, Liveness, PostStart};
+        let final_under =
+            |role, policy, kill, code| Terms { role, policy, rules: &[] }.is_final(kill, code);
         let cases = [
             // Who stopped it, its exit status, final under Always, OnFailure, Never.
             (None, 0, [false, true, true]),
@@ -140,9 +188,27 @@ mod tests {
         ];
         for (kill, code, expected) in cases {
             let policies = [Policy::Always, Policy::OnFailure, Policy::Never];
-            let found = policies.map(|policy| is_final(policy, kill, code));
+            let found = policies.map(|policy| final_under(Role::Regular, policy, kill, code));
             assert_eq!(found, expected, "{kill:?} {code}");
         }
+        let init = |policy, code| final_under(Role::Init, policy, None, code);
+        assert!(init(Policy::Always, 0) && init(Policy::Never, 1) && !init(Policy::Always, 1));
+        assert!(!final_under(Role::Sidecar, Policy::Never, None, 0));
+        assert!(final_under(Role::Ephemeral, Policy::Always, None, 1));
+    }
+
+    #[test]
+    fn rules_go_before_the_policy() {
+        let container: Container = serde_json::from_value(serde_json::json!({
+            "name": "c", "restartPolicy": "Never", "restartPolicyRules": [
+                {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}},
+                {"action": "Restart", "exitCodes": {"operator": "NotIn", "values": [0, 1, 42]}},
+            ],
+        }))
+        .unwrap();
+        let terms = Terms::new(Role::Regular, &container, Policy::Always);
+        let codes = [0, 1, 2, 42].map(|code| terms.is_final(None, code));
+        assert_eq!(codes, [true, true, false, false]);
     }
 
     #[test]

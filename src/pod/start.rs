@@ -1,14 +1,13 @@
-//! Starting containers, and what follows from their end: the restart policy and
-//! the back-offs.
+//! Starting containers, and what follows from their end: the restart policy and the back-offs.
 
 use super::action::{Action, EventKind};
 use super::event::{Event, ExitStatus, Hook, ImageFault, Pulled, StartStage};
 use super::machine::Turn;
-use super::restart::{go_duration, go_millis, hold, is_final, later, raise};
+use super::restart::{go_duration, go_millis, hold, later, raise};
 use super::state::{
     ContainerState, Exit, KillReason, PodState, SandboxStep, Step, Waiting, container_id,
 };
-use super::{probes, stop};
+use super::{order, probes, stop};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
 
@@ -24,16 +23,18 @@ const NOTICE_START_ERROR: i64 = 1;
 
 /// Starts the next container that is to run and may, in the order of the spec: one at a time, its
 /// postStart hook included, as the kubelet does.
-pub fn start_next(turn: &mut Turn<'_>, containers: &mut [ContainerState]) {
-    for container in containers.iter_mut() {
+pub fn start_next(turn: &mut Turn<'_>, state: &mut PodState) {
+    for container in &mut state.containers {
         remind(turn, container);
     }
-    if containers.iter().any(is_on_its_way) {
+    order::note_initialized(state);
+    if state.containers.iter().any(is_on_its_way) {
         return;
     }
-    for container in containers.iter_mut() {
+    for at in order::candidates(state) {
+        let Some(container) = state.containers.get_mut(at) else { continue };
         let later = container.not_before.is_some_and(|time| time > turn.now);
-        if !can_start(container) || later || is_held(turn, container) {
+        if later || is_held(turn, container) {
             continue;
         }
         let attempt = container.next_attempt();
@@ -56,8 +57,8 @@ pub fn deadline(state: &PodState) -> Option<Timestamp> {
         let remind = container.remind.filter(|remind| Some(*remind) < container.not_before);
         [container.not_before.filter(|_| is_free), remind]
     };
-    let idle = state.containers.iter().filter(|container| can_start(container));
-    idle.flat_map(waits).flatten().min()
+    let candidates = order::candidates(state).into_iter();
+    candidates.filter_map(|at| state.containers.get(at)).flat_map(waits).flatten().min()
 }
 
 /// Takes the answer to a `StartContainer`; `doomed` if the pod has been given up since.
@@ -157,12 +158,13 @@ pub fn ended(turn: &mut Turn<'_>, container: &mut ContainerState, end: &Ended<'_
     container.step = Step::Idle;
     container.pid = 0;
     container.probes = Default::default();
-    container.finished = is_final(turn.policy(), kill, code);
+    container.started = false;
+    container.finished = turn.is_final(container, kill, code);
     if kill != Some(KillReason::PostStart) || container.finished {
         container.waiting = None;
     }
     match kill {
-        Some(KillReason::Deleted) => {}
+        Some(KillReason::Deleted | KillReason::Ended) => {}
         // The kubelet decides on these restarts before it kills: what counts is when the instance
         // before this one ended.
         Some(KillReason::Liveness | KillReason::Startup | KillReason::Sandbox) => {
@@ -183,10 +185,6 @@ pub fn forget_backoff(container: &mut ContainerState) {
     container.not_before = None;
     container.remind = None;
     container.waiting = None;
-}
-
-fn can_start(container: &ContainerState) -> bool {
-    container.step == Step::Idle && !container.finished
 }
 
 fn is_on_its_way(container: &ContainerState) -> bool {
@@ -334,7 +332,7 @@ fn failed(turn: &mut Turn<'_>, container: &mut ContainerState, stage: StartStage
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: turn.now,
         });
-        container.finished = is_final(turn.policy(), None, 128);
+        container.finished = turn.is_final(container, None, 128);
         container.not_before = Some(later(turn.now, NOTICE_START_ERROR));
     }
     // As the kubelet does: otherwise no two such events would be the same.
@@ -344,6 +342,7 @@ fn failed(turn: &mut Turn<'_>, container: &mut ContainerState, stage: StartStage
 /// The next instance has been made: the last one moves to `lastState`.
 fn created(turn: &mut Turn<'_>, container: &mut ContainerState) {
     container.attempt = container.next_attempt();
+    container.begun = true;
     container.id = container_id(turn.uid(), &container.name, container.attempt);
     if let Some(exit) = container.exit.take() {
         container.last = Some(exit);
@@ -363,6 +362,7 @@ fn started(
     turn.record(EventKind::Normal, "Started", "Container started".into(), Some(&container.name));
     if let Some((why, grace)) = doomed {
         container.step = Step::Running;
+        container.started = true;
         container.waiting = None;
         stop::kill(turn, container, why, grace);
     } else if turn.spec(&container.name).is_some_and(has_post_start) {
@@ -381,6 +381,7 @@ fn runs(turn: &mut Turn<'_>, container: &mut ContainerState) {
     let started = container.started_at.unwrap_or(turn.now);
     if let Some(spec) = turn.spec(&container.name) {
         container.probes = probes::begin(spec, started, turn.now);
+        container.started = spec.startup_probe.is_none();
     }
 }
 

@@ -4,12 +4,14 @@
 //! Instances are counted, and their ids follow from the count ([`sandbox_id`], [`container_id`]):
 //! whoever finds a half-made container after a crash knows its name without having been told.
 
+use crate::kube::roster::Role;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A pod, as its monitor knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodState {
     /// `status.startTime`: when the first monitor took the pod up.
     pub started: Option<Timestamp>,
@@ -17,8 +19,12 @@ pub struct PodState {
     pub phase: Phase,
     /// The sandbox.
     pub sandbox: Sandbox,
-    /// In the order of `spec.containers`.
+    /// All of them, in the order of `kube::roster`.
     pub containers: Vec<ContainerState>,
+    /// In the present sandbox the init containers have done their part.
+    pub initialized: bool,
+    /// Why the pod has failed as a whole, whatever its containers do.
+    pub failure: Option<Failure>,
     /// Set once the pod is told to go.
     pub deletion: Option<Deletion>,
     /// How far its end has come.
@@ -39,6 +45,15 @@ pub enum Phase {
     Succeeded,
     /// Everything ended for good, something badly.
     Failed,
+}
+
+/// `status.reason` and `status.message` of a pod that was ended for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// `DeadlineExceeded`.
+    pub reason: String,
+    /// For humans.
+    pub message: String,
 }
 
 /// The sandbox: the pause process with its namespaces and the pod's address.
@@ -78,9 +93,12 @@ pub enum SandboxStep {
 
 /// One container of the pod: its current instance and what is known of the ones before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerState {
     /// As in the spec.
     pub name: String,
+    /// What it is to its pod.
+    pub role: Role,
     /// The current or last instance, counted from 0: `restartCount`, and the log file's name.
     pub attempt: u32,
     /// Where that instance stands.
@@ -91,6 +109,10 @@ pub struct ContainerState {
     pub pid: i32,
     /// When it was started.
     pub started_at: Option<Timestamp>,
+    /// It has had an instance in the present sandbox.
+    pub begun: bool,
+    /// Of the instance that runs: its startup probe has succeeded, or it has none.
+    pub started: bool,
     /// How it ended; `None` while it runs or if there was none.
     pub exit: Option<Exit>,
     /// How the instance before it ended.
@@ -223,6 +245,8 @@ pub struct Kill {
 pub enum KillReason {
     /// The pod is being deleted.
     Deleted,
+    /// The pod has nothing left to do, or has failed.
+    Ended,
     /// Its liveness probe failed.
     Liveness,
     /// Its startup probe failed.
@@ -240,6 +264,8 @@ pub enum KillReason {
 pub enum KillStage {
     /// The preStop hook runs.
     PreStop,
+    /// It waits for those that it is to outlive.
+    Turn,
     /// It has its stop signal.
     Term,
     /// It has SIGKILL.
@@ -286,9 +312,13 @@ impl PodState {
         self.containers.iter().find(|container| container.name == name)
     }
 
-    /// The pod is to go, or has nothing left to run.
+    /// The pod is to go, has failed, or has nothing left to run.
     pub fn is_ending(&self) -> bool {
-        self.deletion.is_some() || self.containers.iter().all(|container| container.finished)
+        let mut regular = self.containers.iter().filter(|it| it.role == Role::Regular);
+        self.deletion.is_some()
+            || self.failure.is_some()
+            || self.containers.iter().any(ContainerState::has_failed_init)
+            || regular.all(|container| container.finished)
     }
 
     /// No container has a process, or is getting one.
@@ -302,6 +332,12 @@ impl ContainerState {
     /// failed before there was an instance, or was cut off by a crash, is not counted.
     pub fn next_attempt(&self) -> u32 {
         if self.exit.is_some() { self.attempt + 1 } else { self.attempt }
+    }
+
+    /// It is an init container that has failed for good, and the pod with it.
+    pub fn has_failed_init(&self) -> bool {
+        let failed = self.exit.as_ref().is_some_and(|exit| exit.code != 0);
+        self.role == Role::Init && self.finished && failed
     }
 
     /// It has a process of ours.

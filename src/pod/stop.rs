@@ -1,11 +1,13 @@
 //! Stopping a container: its Killing event, the preStop hook, the stop signal, SIGKILL, each in
-//! what is left of one grace period. All containers of a pod are stopped side by side.
+//! what is left of one grace period. All containers of a pod are stopped side by side, but for the
+//! signals of its sidecars, which outlive the others and end in reverse order.
 
 use super::action::{Action, EventKind};
 use super::event::Hook;
 use super::machine::Turn;
 use super::restart::{Policy, later};
 use super::state::{ContainerState, Kill, KillReason, KillStage, Step};
+use crate::kube::roster::Role;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
 use std::time::Duration;
@@ -36,7 +38,23 @@ pub fn kill(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason
     } else if has_pre_stop(turn.spec(&container.name)) {
         run_pre_stop(turn, container, grace);
     } else {
-        terminate(turn, container);
+        await_turn(turn, container);
+    }
+}
+
+/// Signals the sidecars whose turn has come: nobody runs any more that they are to outlive.
+pub fn take_turns(turn: &mut Turn<'_>, containers: &mut [ContainerState]) {
+    let runs = |it: &ContainerState| it.step != Step::Idle;
+    if containers.iter().any(|it| it.role == Role::Regular && runs(it)) {
+        return;
+    }
+    for container in containers.iter_mut().rev().filter(|it| it.role == Role::Sidecar) {
+        if is_at(container, KillStage::Turn) {
+            terminate(turn, container);
+        }
+        if runs(container) {
+            return;
+        }
     }
 }
 
@@ -44,7 +62,8 @@ pub fn kill(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason
 pub fn tick(turn: &mut Turn<'_>, container: &mut ContainerState) {
     match &container.kill {
         Some(kill) if kill.until <= turn.now => match kill.stage {
-            KillStage::PreStop => terminate(turn, container),
+            KillStage::PreStop => await_turn(turn, container),
+            KillStage::Turn => terminate(turn, container),
             KillStage::Term | KillStage::Kill => sigkill(turn, container),
         },
         _ => {}
@@ -53,13 +72,13 @@ pub fn tick(turn: &mut Turn<'_>, container: &mut ContainerState) {
 
 /// The preStop hook has returned.
 pub fn pre_stop_done(turn: &mut Turn<'_>, container: &mut ContainerState, failed: bool) {
-    if container.kill.as_ref().is_some_and(|kill| kill.stage == KillStage::PreStop) {
+    if is_at(container, KillStage::PreStop) {
         if failed {
             let message = "PreStopHook failed".into();
             let about = Some(container.name.as_str());
             turn.record(EventKind::Warning, "FailedPreStopHook", message, about);
         }
-        terminate(turn, container);
+        await_turn(turn, container);
     }
 }
 
@@ -75,7 +94,7 @@ pub fn resume(turn: &mut Turn<'_>, container: &mut ContainerState) {
         }
         Some(KillStage::Term) => signal(turn, container),
         Some(KillStage::Kill) => sigkill(turn, container),
-        None => {}
+        Some(KillStage::Turn) | None => {}
     }
 }
 
@@ -94,6 +113,29 @@ fn shorten(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason,
     kill.grace = kill.grace.min(turn.now.as_second() - kill.since.as_second() + grace);
     let least = if kill.stage == KillStage::Term { LEAST_TERM } else { 1 };
     kill.until = kill.until.min(later(turn.now, grace.max(least)));
+}
+
+/// The stop signal is next: a sidecar that goes with its pod waits until [`take_turns`], or until
+/// its grace is used up.
+fn await_turn(turn: &mut Turn<'_>, container: &mut ContainerState) {
+    match &mut container.kill {
+        Some(kill) if container.role == Role::Sidecar && is_of_pod(kill.why) => {
+            kill.stage = KillStage::Turn;
+            kill.until = later(kill.since, kill.grace);
+            if kill.until <= turn.now {
+                terminate(turn, container);
+            }
+        }
+        _ => terminate(turn, container),
+    }
+}
+
+fn is_of_pod(why: KillReason) -> bool {
+    matches!(why, KillReason::Deleted | KillReason::Ended | KillReason::Sandbox)
+}
+
+fn is_at(container: &ContainerState, stage: KillStage) -> bool {
+    container.kill.as_ref().is_some_and(|kill| kill.stage == stage)
 }
 
 fn terminate(turn: &mut Turn<'_>, container: &mut ContainerState) {
@@ -138,8 +180,16 @@ fn has_pre_stop(container: Option<&api::Container>) -> bool {
 fn announcement(turn: &Turn<'_>, container: &ContainerState, why: KillReason) -> String {
     let name = &container.name;
     let text = match why {
-        KillReason::Deleted | KillReason::Sandbox => return format!("Stopping container {name}"),
+        KillReason::Deleted | KillReason::Ended | KillReason::Sandbox => {
+            return format!("Stopping container {name}");
+        }
         KillReason::PostStart => return "FailedPostStartHook".into(),
+        KillReason::Liveness if container.role == Role::Sidecar => {
+            return format!("Init container {name} failed liveness probe");
+        }
+        KillReason::Startup if container.role == Role::Sidecar => {
+            return format!("Init container {name} failed startup probe");
+        }
         KillReason::Liveness => format!("Container {name} failed liveness probe"),
         KillReason::Startup => format!("Container {name} failed startup probe"),
         KillReason::Changed => format!("Container {name} definition changed"),

@@ -14,6 +14,9 @@ impl World {
             ["delete", "at", time, "grace", grace] => {
                 self.at(span(time), Happening::Delete(grace.parse().unwrap()));
             }
+            ["debug", container, "at", time] => {
+                self.at(span(time), Happening::Debug((*container).into()));
+            }
             ["monitor", "dies", "at", time] => self.at(span(time), Happening::Crash),
             ["sandbox", attempt, "dies", "at", time] => {
                 let event = Event::SandboxExited { attempt: attempt.parse().unwrap() };

@@ -93,7 +93,10 @@ pub fn show(status: &api::PodStatus) -> String {
     if conditions.clone().any(|it| it.type_ == "Ready" && it.status == "True") {
         line.push_str(" Ready");
     }
-    for container in status.container_statuses.iter().flatten() {
+    let init = status.init_container_statuses.iter().flatten();
+    let regular = status.container_statuses.iter().flatten();
+    for container in init.chain(regular).chain(status.ephemeral_container_statuses.iter().flatten())
+    {
         write!(line, " | {}: {}", container.name, state_of(container)).unwrap();
     }
     line

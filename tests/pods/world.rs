@@ -1,9 +1,10 @@
 //! A made-up machine: it does what a pod's machine decides, in a few virtual milliseconds each.
 
 use super::words::{clock, describe, name_of, show, word};
+use k8s_openapi::api::core::v1::EphemeralContainer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use runp::kube::Pod;
+use runp::kube::{Pod, roster};
 use runp::pod::action::Action;
 use runp::pod::conditions::{Node, status};
 use runp::pod::event::{
@@ -33,6 +34,8 @@ pub enum Happening {
     Delete(i64),
     /// The monitor is killed and another one started: what was under way is forgotten.
     Crash,
+    /// `podctl debug` adds an ephemeral container.
+    Debug(String),
     /// `podctl apply` with another image for a container.
     Image(String, String),
 }
@@ -107,7 +110,7 @@ impl World {
         let end = Timestamp::UNIX_EPOCH + self.until;
         while !self.over {
             self.queue.sort_by_key(|(time, order, _)| (*time, *order));
-            let tick = deadline(&self.state).filter(|_| self.state.started.is_some());
+            let tick = deadline(&self.pod, &self.state).filter(|_| self.state.started.is_some());
             assert!(tick.is_none_or(|tick| tick > self.now), "the monitor would spin");
             let first = self.queue.first().map(|(time, ..)| *time);
             let Some(time) = [tick, first].into_iter().flatten().min() else { break };
@@ -134,6 +137,14 @@ impl World {
                 metadata.deletion_timestamp = Some(Time(self.now));
                 metadata.deletion_grace_period_seconds = Some(grace);
                 self.turn(&format!("deleted with a grace of {grace}s"), &Event::SpecChanged);
+            }
+            Happening::Debug(name) => {
+                let image = Some("busybox:1".into());
+                let container =
+                    EphemeralContainer { name: name.clone(), image, ..Default::default() };
+                let spec = self.pod.spec.as_mut().unwrap();
+                spec.ephemeral_containers.get_or_insert_default().push(container);
+                self.turn(&format!("{name} is to debug it"), &Event::SpecChanged);
             }
             Happening::Image(name, image) => {
                 let containers = &mut self.pod.spec.as_mut().unwrap().containers;
@@ -251,8 +262,7 @@ impl World {
         if let Some((fault, message)) = program.image_fails {
             return self.after_ms(1, Event::ImageFailed { container, fault, message });
         }
-        let spec = self.pod.spec.as_ref().unwrap();
-        let image = spec.containers.iter().find(|it| it.name == container).unwrap().image.clone();
+        let image = roster::find(&self.pod, &container).unwrap().1.image.clone();
         let image = format!("docker.io/library/{}", image.unwrap());
         let image_id = format!("{image}@sha256:0a3f");
         let ready = Event::ImageReady {

@@ -40,6 +40,7 @@ fn one(
     container: &Container,
     (spec, volumes): (&PodSpec, &BTreeSet<&str>),
 ) {
+    restarts(causes, path, container);
     image(causes, path, container);
     ports(causes, path, container.ports.as_deref().unwrap_or_default());
     references::environment(causes, path, container);
@@ -52,6 +53,34 @@ fn one(
     }
     if let Some(context) = &container.security_context {
         security::container(causes, &format!("{path}.securityContext"), context, spec);
+    }
+}
+
+/// Its own restart policy, and the rules that go before it.
+fn restarts(causes: &mut Causes, path: &str, container: &Container) {
+    let rules = container.restart_policy_rules.as_deref().unwrap_or_default();
+    match container.restart_policy.as_deref().filter(|policy| !policy.is_empty()) {
+        Some(policy) => {
+            let policies = ["Always", "Never", "OnFailure"];
+            causes.one_of(format_args!("{path}.restartPolicy"), policy, &policies);
+        }
+        None if !rules.is_empty() => {
+            let why = "must specify restartPolicy when restart rules are used";
+            causes.required_because(format_args!("{path}.restartPolicy"), why);
+        }
+        None => {}
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let path = format!("{path}.restartPolicyRules[{index}]");
+        let actions = ["Restart", "RestartAllContainers"];
+        causes.one_of(format_args!("{path}.action"), &rule.action, &actions);
+        match &rule.exit_codes {
+            Some(codes) => {
+                let path = format_args!("{path}.exitCodes.operator");
+                causes.one_of(path, &codes.operator, &["In", "NotIn"]);
+            }
+            None => causes.required(format_args!("{path}.exitCodes")),
+        }
     }
 }
 

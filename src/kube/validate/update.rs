@@ -35,6 +35,11 @@ pub fn validate_update(new: &Pod, old: &Pod) -> Result<()> {
 }
 
 fn spec(causes: &mut Causes, new: &PodSpec, old: &PodSpec) {
+    let init = |spec: &PodSpec| spec.init_containers.as_ref().map_or(0, Vec::len);
+    if init(new) != init(old) {
+        let why = "pod updates may not add or remove containers";
+        return causes.forbidden("spec.initContainers", why);
+    }
     if new.containers.len() != old.containers.len() {
         let why = "pod updates may not add or remove containers";
         return causes.forbidden("spec.containers", why);
@@ -52,7 +57,11 @@ fn spec(causes: &mut Causes, new: &PodSpec, old: &PodSpec) {
 /// `new` with the fields that may change as in `old`, so that only what may not change differs.
 fn as_if_allowed(new: &PodSpec, old: &PodSpec) -> PodSpec {
     let mut spec = new.clone();
-    for (container, before) in spec.containers.iter_mut().zip(&old.containers) {
+    // They come by another door.
+    spec.ephemeral_containers.clone_from(&old.ephemeral_containers);
+    let init = spec.init_containers.iter_mut().flatten();
+    let init = init.zip(old.init_containers.iter().flatten());
+    for (container, before) in spec.containers.iter_mut().zip(&old.containers).chain(init) {
         container.image.clone_from(&before.image);
         // Follows from the image's tag where the manifest does not give it.
         container.image_pull_policy.clone_from(&before.image_pull_policy);

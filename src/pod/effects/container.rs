@@ -28,7 +28,7 @@ pub fn start(
     (name, attempt): (&str, u32),
     reply: &mut Reply,
 ) -> Result<()> {
-    let container = place.container(name)?;
+    let container = &*place.container(name)?;
     let found = match find(&place.config.paths, container) {
         Ok(found) => found,
         Err((fault, message)) => {

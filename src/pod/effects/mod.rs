@@ -16,11 +16,12 @@ use super::state::{self, PodState};
 use super::worker::Reply;
 use super::{Config, logs};
 use crate::error::{Context, Error, Result};
-use crate::kube::Pod;
+use crate::kube::{Pod, roster};
 use crate::net::Bridge;
 use crate::oci::bundle::Bundle;
 use crate::oci::ops;
 use k8s_openapi::api::core::v1::Container;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 pub use teardown::{clean_up, detach};
@@ -70,13 +71,13 @@ impl Place {
         self.dir.join("containers").join(id).join("termination-log")
     }
 
-    /// The containers of the spec.
-    pub fn containers(&self) -> &[Container] {
-        self.pod.spec.as_ref().map_or(&[], |spec| &spec.containers)
+    /// The containers of the spec, of every kind.
+    pub fn containers(&self) -> Vec<Cow<'_, Container>> {
+        roster::all(&self.pod).into_iter().map(|(_, container)| container).collect()
     }
 
-    fn container(&self, name: &str) -> Result<&Container> {
-        let found = self.containers().iter().find(|container| container.name == name);
+    fn container(&self, name: &str) -> Result<Cow<'_, Container>> {
+        let found = roster::find(&self.pod, name).map(|(_, container)| container);
         found.ok_or_else(|| Error::user(format!("the pod has no container {name}")))
     }
 

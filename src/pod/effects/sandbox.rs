@@ -215,7 +215,6 @@ fn connect(place: &Place, pid: i32) -> Result<Option<String>> {
 }
 
 fn ports(place: &Place) -> Vec<PortMapping> {
-    let ports = place.containers().iter().flat_map(|container| container.ports.iter().flatten());
     let mapping = |port: &k8s_openapi::api::core::v1::ContainerPort| {
         let host_port = port.host_port.filter(|port| *port != 0)?;
         Some(PortMapping {
@@ -225,6 +224,8 @@ fn ports(place: &Place) -> Vec<PortMapping> {
             container_port: u16::try_from(port.container_port).ok()?,
         })
     };
+    let containers = place.containers();
+    let ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
     ports.filter_map(mapping).collect()
 }
 

@@ -95,7 +95,8 @@ pub fn run_hook(target: &Target<'_>, which: Hook, timeout: Option<Duration>) -> 
 impl Target<'_> {
     fn spec(&self) -> Option<&api::Container> {
         let spec = self.pod.spec.as_ref()?;
-        spec.containers.iter().find(|container| container.name == self.container)
+        let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        all.find(|container| container.name == self.container)
     }
 
     /// The container in the kubelet's messages.
