@@ -217,12 +217,13 @@ pub fn revive(paths: &Paths, pod: &Pod) -> Result<()> {
         return Ok(());
     }
     // A command that was killed may have marked it for deletion and told nobody.
-    let told = if pod.metadata.deletion_timestamp.is_some() {
-        lock::tell_monitor(paths, pod)
-    } else {
-        lock::ensure_monitor(paths, pod)
-    };
-    told.map(drop)
+    if pod.metadata.deletion_timestamp.is_some() {
+        return lock::tell_monitor(paths, pod).map(drop);
+    }
+    match &pod.metadata.uid {
+        Some(uid) if lock::is_held(paths, uid)? => Ok(()),
+        _ => lock::ensure_monitor(paths, pod).map(drop),
+    }
 }
 
 fn is_torn_down(paths: &Paths, pod: &Pod) -> Result<bool> {

@@ -35,6 +35,7 @@ pub fn sweep(config: &Config, leftover: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::store::Detail;
     use crate::pod::{Network, Paths};
 
     #[test]
@@ -57,7 +58,7 @@ mod tests {
         sweep(&config, &tombstone).unwrap();
         assert!(tombstone.exists(), "its monitor lives");
         drop(lock);
-        for leftover in store.list_all(None).unwrap().1 {
+        for leftover in store.list_all(None, Detail::All, &|_| {}).unwrap().1 {
             sweep(&config, &leftover).unwrap();
         }
         assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);

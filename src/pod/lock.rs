@@ -32,6 +32,18 @@ pub fn lock_path(paths: &Paths, uid: &str) -> PathBuf {
     paths.run.join(uid).join("lock")
 }
 
+/// Whether the pod has a monitor, as far as one look tells: a listing looks at many.
+pub fn is_held(paths: &Paths, uid: &str) -> Result<bool> {
+    let path = lock_path(paths, uid);
+    match open(&path, OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0) {
+        Err(Errno::ENOENT) => Ok(false),
+        opened => {
+            let lock = opened.doing(|| format!("open {}", path.display()))?;
+            Ok(try_lock_file(&lock) == Err(Errno::EWOULDBLOCK))
+        }
+    }
+}
+
 /// Has the pod's monitor take up a change of `pod.json`: it is woken, or started.
 pub fn tell_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
     let started = ensure_monitor(paths, pod)?;

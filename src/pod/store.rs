@@ -9,6 +9,7 @@
 //! Resource versions are microseconds since the epoch: opaque, growing, and free of a counter that
 //! all pods would share.
 
+use super::brief::Brief;
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
 use crate::sys::{Errno, fs, tree};
@@ -56,6 +57,15 @@ struct PublicRecord {
     uid: String,
     resource_version: u64,
     status: PodStatus,
+}
+
+/// How much of a pod a listing reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// All of it.
+    All,
+    /// What a table shows ([`Brief`]).
+    Brief,
 }
 
 /// The lock of a pod's directory, held while `pod.json` is read, changed and written.
@@ -110,19 +120,25 @@ impl Store {
 
     /// The pods of a namespace, or all, sorted by namespace and name.
     pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
-        self.list_all(namespace).map(|(pods, _)| pods)
+        self.list_all(namespace, Detail::All, &|_| {}).map(|(pods, _)| pods)
     }
 
-    /// As [`Store::list`], and the directories there that hold no pod: of one being stored or
-    /// removed right now, or of a command that was killed while it did so.
-    pub fn list_all(&self, namespace: Option<&str>) -> Result<(Vec<Pod>, Vec<PathBuf>)> {
+    /// As [`Store::list`], with `look` called on each pod, on any thread, and the directories there
+    /// that hold no pod: of one being stored or removed right now, or of a command that was killed
+    /// while it did so.
+    pub fn list_all(
+        &self,
+        namespace: Option<&str>,
+        detail: Detail,
+        look: &(dyn Fn(&Pod) + Sync),
+    ) -> Result<(Vec<Pod>, Vec<PathBuf>)> {
         let mut dirs = Vec::new();
         for namespace in self.chosen(namespace)? {
             let dir = self.dir.join(&namespace);
             dirs.extend(entries(&dir)?.into_iter().map(|entry| dir.join(entry)));
         }
         let (mut pods, mut others) = (Vec::new(), Vec::new());
-        for (dir, pod) in read_pods(dirs)? {
+        for (dir, pod) in read_pods(dirs, detail, look)? {
             match pod {
                 Some(pod) => pods.push(pod),
                 None => others.push(dir),
@@ -351,11 +367,16 @@ fn lock_dir(dir: &Path, how: FlockArg) -> Result<Option<Locked>> {
 }
 
 /// The pods of many directories, in their order. Decoding is most of the work of a listing, 60 us a
-/// pod, so many pods are shared out among the processors.
-fn read_pods(dirs: Vec<PathBuf>) -> Result<Vec<(PathBuf, Option<Pod>)>> {
+/// pod if it is read whole, so many pods are shared out among the processors.
+fn read_pods(
+    dirs: Vec<PathBuf>,
+    detail: Detail,
+    look: &(dyn Fn(&Pod) + Sync),
+) -> Result<Vec<(PathBuf, Option<Pod>)>> {
     let read = |dir: PathBuf| {
         let is_pod = dir.file_name().and_then(|name| name.to_str()).is_some_and(is_name);
-        let pod = if is_pod { read_pod(&dir)? } else { None };
+        let pod = if is_pod { read_detail(&dir, detail)? } else { None };
+        pod.iter().for_each(look);
         Ok((dir, pod))
     };
     let shares = std::thread::available_parallelism().map_or(1, usize::from);
@@ -381,7 +402,16 @@ fn read_pods(dirs: Vec<PathBuf>) -> Result<Vec<(PathBuf, Option<Pod>)>> {
 
 /// The pod in `dir` with its status; `None` where there is none (any more).
 pub fn read_pod(dir: &Path) -> Result<Option<Pod>> {
-    let Some(mut pod) = read_json::<Pod>(&dir.join("pod.json"))? else { return Ok(None) };
+    read_detail(dir, Detail::All)
+}
+
+fn read_detail(dir: &Path, detail: Detail) -> Result<Option<Pod>> {
+    let path = dir.join("pod.json");
+    let wanted = match detail {
+        Detail::All => read_json::<Pod>(&path)?,
+        Detail::Brief => read_json::<Brief>(&path)?.map(Brief::into_pod),
+    };
+    let Some(mut pod) = wanted else { return Ok(None) };
     let record: Option<PublicRecord> = read_json(&dir.join("status.json"))?;
     match record.filter(|record| pod.metadata.uid.as_ref() == Some(&record.uid)) {
         Some(record) => {
@@ -435,7 +465,10 @@ mod tests {
         assert!(!store.remove("default", "a", "2").unwrap().exists());
         assert_eq!(store.list(Some("default")).unwrap().len(), 1, "another uid is another pod");
         let tombstone = store.remove("default", "a", "1").unwrap();
-        assert_eq!(store.list_all(None).unwrap(), (vec![], vec![tombstone.clone()]));
+        assert_eq!(
+            store.list_all(None, Detail::All, &|_| {}).unwrap(),
+            (vec![], vec![tombstone.clone()])
+        );
         bury(&tombstone).unwrap();
         assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);
     }

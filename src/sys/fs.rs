@@ -66,17 +66,23 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
 
 /// [`read_limited`] of an open file.
 pub fn read_file_limited(file: &File, limit: u64) -> Result<Vec<u8>> {
-    if !file.metadata().map_err(errno)?.is_file() {
+    let metadata = file.metadata().map_err(errno)?;
+    if !metadata.is_file() {
         return Err(Errno::EINVAL);
     }
-    let mut content = Vec::new();
+    // In two reads: without room for all and one byte more, it would begin with 32 bytes.
+    let room = metadata.len().min(limit).saturating_add(1);
+    let mut content = Vec::with_capacity(usize::try_from(room).map_err(|_| Errno::EFBIG)?);
     file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(errno)?;
     if content.len() as u64 > limit { Err(Errno::EFBIG) } else { Ok(content) }
 }
 
 /// Reads a small kernel file (`/proc`, `/sys`, cgroupfs) as text.
 pub fn read_kernel_file(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(errno)
+    // Such files have no size; most are shorter than a page.
+    let mut text = String::with_capacity(4096);
+    File::open(path).and_then(|mut file| file.read_to_string(&mut text)).map_err(errno)?;
+    Ok(text)
 }
 
 /// Writes a kernel file in one write, as the kernel wants it.

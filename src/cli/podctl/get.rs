@@ -56,7 +56,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         Some(names) => resource::named(call, names),
         None => {
             let selector = flags.selector.as_deref();
-            (resource::list(call, flags.all_namespaces, selector)?, Vec::new())
+            let shows_rows = matches!(format, Format::Table | Format::Wide | Format::Name);
+            let list = if shows_rows { resource::list_brief } else { resource::list };
+            (list(call, flags.all_namespaces, selector)?, Vec::new())
         }
     };
     if flags.ignore_not_found {

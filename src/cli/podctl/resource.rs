@@ -117,9 +117,20 @@ fn is_pods(kind: &str) -> Result<()> {
 
 /// The pods of the namespace (or of all of them) that a selector picks.
 pub fn list(call: &Call, all_namespaces: bool, selector: Option<&str>) -> Result<Vec<Pod>> {
-    let selector = selector.map(Selector::parse).transpose()?;
-    let mut pods = call.engine.list((!all_namespaces).then_some(call.namespace.as_str()))?;
-    if let Some(selector) = selector {
+    selected(call.engine.list(namespace(call, all_namespaces))?, selector)
+}
+
+/// As [`list`], with no more of each pod than a table shows.
+pub fn list_brief(call: &Call, all_namespaces: bool, selector: Option<&str>) -> Result<Vec<Pod>> {
+    selected(call.engine.list_brief(namespace(call, all_namespaces))?, selector)
+}
+
+fn namespace(call: &Call, all: bool) -> Option<&str> {
+    (!all).then_some(call.namespace.as_str())
+}
+
+fn selected(mut pods: Vec<Pod>, selector: Option<&str>) -> Result<Vec<Pod>> {
+    if let Some(selector) = selector.map(Selector::parse).transpose()? {
         pods.retain(|pod| selector.matches(pod.metadata.labels.as_ref()));
     }
     Ok(pods)
