@@ -30,6 +30,8 @@ mod lifecycle;
 mod mounts;
 #[path = "runtime/namespaces.rs"]
 mod namespaces;
+#[path = "runtime/notify.rs"]
+mod notify;
 #[path = "runtime/owners.rs"]
 mod owners;
 #[path = "runtime/process.rs"]

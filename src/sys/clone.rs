@@ -72,6 +72,12 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     Errno::result(sent).map(drop)
 }
 
+/// pidfd_getfd(2): a copy of descriptor `number` of that process, which the caller may trace.
+pub fn pidfd_getfd(pidfd: impl AsFd, number: i32) -> Result<OwnedFd> {
+    use rustix::process::PidfdGetfdFlags;
+    rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty()).map_err(errno)
+}
+
 /// Reaps a child: waitid(2) with `P_PIDFD`. The status as a shell has it: 128+N for signal N.
 pub fn wait(pidfd: impl AsFd) -> Result<i32> {
     loop {

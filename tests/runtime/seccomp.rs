@@ -71,7 +71,7 @@ fn what_is_not_known_is_refused() {
         (
             json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"],
                 "action": "SCMP_ACT_NOTIFY"}]}),
-            "SCMP_ACT_NOTIFY",
+            "linux.seccomp.listenerPath",
         ),
         (json!({"defaultAction": "SCMP_ACT_NONSENSE"}), "SCMP_ACT_NONSENSE"),
         (

@@ -2,7 +2,7 @@
 //! message of a barrier. An end that is gone reads as the end of the conversation, so neither side
 //! outlives the other unawares.
 
-use crate::sys::{Errno, Result, socket};
+use crate::sys::{Errno, Result, fs, socket};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A step's number, and why it failed; 0 where it is a barrier that was reached.
@@ -14,12 +14,29 @@ pub struct Report {
     pub errno: i32,
 }
 
+impl Report {
+    fn bytes(self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&self.step.to_ne_bytes());
+        bytes[4..].copy_from_slice(&self.errno.to_ne_bytes());
+        bytes
+    }
+}
+
 /// Sends a report.
 pub fn send(socket: impl AsFd, report: Report) -> Result<()> {
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&report.step.to_ne_bytes());
-    bytes[4..].copy_from_slice(&report.errno.to_ne_bytes());
-    socket::send(socket, &bytes)
+    socket::send(socket, &report.bytes())
+}
+
+/// Sends the number of a descriptor, and waits for any answer. By write(2), the one call that a
+/// filter may never ask about, and read(2).
+pub fn announce(socket: impl AsFd, descriptor: u32) -> Result<()> {
+    let socket = socket.as_fd();
+    fs::write_once(socket, &Report { step: descriptor, errno: 0 }.bytes())?;
+    match nix::unistd::read(socket, &mut [0; 8])? {
+        0 => Err(Errno::EPIPE),
+        _ => Ok(()),
+    }
 }
 
 /// Receives a report; `None` when the other end is gone.

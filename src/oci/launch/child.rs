@@ -12,7 +12,7 @@ use crate::sys::{Errno, Result, clone, cred, exec, fs, ns, seccomp, socket};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// All that the child works with, made by the parent.
 pub struct Tools {
@@ -182,7 +182,12 @@ fn join(tools: &mut Tools, kind: NsKind) -> Result<()> {
     ns::setns(&namespace.ok_or(Errno::EBADF)?.1, kind.flag())
 }
 
+/// With a listener, waits until the parent has a copy of it: from then on any call may wait for
+/// whoever listens.
 fn load_filter(tools: &Tools) -> Result<()> {
     let Some((program, flags)) = &tools.filter else { return Ok(()) };
-    seccomp::seccomp_load(program, *flags).map(drop)
+    match seccomp::seccomp_load(program, *flags)? {
+        Some(listener) => barrier::announce(&tools.control, listener.as_raw_fd() as u32),
+        None => Ok(()),
+    }
 }

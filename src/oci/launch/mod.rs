@@ -12,6 +12,7 @@ mod barrier;
 mod birth;
 mod child;
 mod fault;
+mod listener;
 mod parent;
 mod process;
 mod rootfs;
@@ -44,7 +45,9 @@ const CHILD_DEADLINE: Duration = Duration::from_secs(120);
 pub struct Job<'a> {
     /// Whose record gets the pid, and whom hooks are told about.
     pub container: Option<&'a mut Container>,
-    /// `exec`: the init process of the container to join.
+    /// `exec`: the container to join.
+    pub joined: Option<&'a Container>,
+    /// Its init process.
     pub join: Option<OwnedFd>,
     /// `exec --cgroup`: into that one or not at all.
     pub cgroup_named: bool,
@@ -174,10 +177,15 @@ impl<'a> Parent<'a> {
 
     /// Waits until the child has reached `barrier`.
     fn await_child(&self, barrier: Barrier) -> Result<()> {
+        self.report(barrier).map(drop)
+    }
+
+    /// What the child reports; a failure or its end is an error.
+    fn report(&self, before: Barrier) -> Result<Report> {
         match self.receive()? {
-            Some(report) if report.errno == 0 => Ok(()),
+            Some(report) if report.errno == 0 => Ok(report),
             Some(report) => Err(self.failed(report)),
-            None => Err(self.died(barrier)),
+            None => Err(self.died(before)),
         }
     }
 

@@ -28,6 +28,7 @@ impl<'a> Parent<'a> {
             Step::Record => self.record().doing(words),
             Step::Limit(which) => self.limit(*which),
             Step::Source(source) => self.source(source).doing(words),
+            Step::Listener(listener) => self.listener(listener).doing(words),
             Step::Hooks(point) => self.hooks(*point),
             Step::Attribute(attribute) => self.attribute(attribute).doing(words),
             Step::Send(barrier) => self.tell(*barrier).doing(words),
@@ -183,7 +184,8 @@ fn filter(filter: &crate::oci::seccomp::Filter) -> (Vec<seccomp::Instruction>, u
         jf: insn.jf,
         k: insn.k,
     });
-    (program.collect(), filter.flags)
+    let listener = if filter.notify { seccomp::NEW_LISTENER } else { 0 };
+    (program.collect(), filter.flags | listener)
 }
 
 /// The arguments of `last` (pause/last.rs) and the program's environment.

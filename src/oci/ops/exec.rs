@@ -70,6 +70,7 @@ fn spawn_with(
         plan.cgroup = Some(cgroup_of(&container)?.below(&options.cgroups)?);
     }
     let job = Job {
+        joined: Some(&container),
         join: Some(init),
         cgroup_named: !options.cgroups.is_empty(),
         console,

@@ -3,7 +3,7 @@
 use super::attributes;
 use super::process::{self, Settings};
 use super::step::{At, Step};
-use super::{OWN, Plan, filter};
+use super::{OWN, Plan, seccomp};
 use crate::error::Result;
 use crate::oci::container::Record;
 use crate::sys::types::NsKind;
@@ -26,7 +26,7 @@ pub fn exec(
         ..Plan::default()
     };
     if let Some(linux) = spec.linux() {
-        plan.filter = filter(linux)?;
+        seccomp::filter(linux, &mut plan)?;
     }
     let at = At::field("linux.namespaces");
     let (pid, others): (Vec<_>, Vec<_>) =

@@ -77,6 +77,7 @@ impl Step {
             Self::Limit(Limits::Others) => "limit",
             Self::EnterCgroup => "enter-cgroup",
             Self::Source(_) => "source",
+            Self::Listener(_) => "listener",
             Self::Hooks(_) => "hooks",
             Self::Attribute(attribute) => attribute.name(),
             Self::Send(_) => "send",
@@ -143,6 +144,9 @@ impl Display for Step {
             Self::Limit(Limits::Others) => f.write_str("limit cpus and pids"),
             Self::EnterCgroup => f.write_str("enter the cgroup"),
             Self::Source(source) => source.fmt(f),
+            Self::Listener(listener) => {
+                write!(f, "pass the seccomp listener to {}", text(&listener.path))
+            }
             Self::Hooks(point) => write!(f, "run {} hooks", point.name()),
             Self::Attribute(attribute) => attribute.fmt(f),
             Self::Send(barrier) => write!(f, "tell {}", barrier.name()),

@@ -17,6 +17,7 @@ mod namespaces;
 mod options;
 mod paths;
 mod process;
+mod seccomp;
 
 pub use exec::exec;
 pub use explain::explain;
@@ -26,14 +27,14 @@ use super::bundle::Bundle;
 use super::cgroup::Cgroup;
 use super::host::Host;
 use super::ops::CreateOptions;
-use super::seccomp::{Filter, compile};
-use crate::error::{Context, Error, Kind, Result};
+use super::seccomp::Filter;
+use crate::error::{Error, Kind, Result};
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Hooks, Linux, LinuxResources, Process, Spec};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use step::{At, Barrier, HookPoint, Limits, Planned, Program, Side, Step};
+use step::{At, Barrier, HookPoint, Limits, Listener, Planned, Program, Side, Step};
 
 /// Whether the container waits for `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,8 @@ pub struct Plan {
     pub namespaces: Vec<NsKind>,
     /// The root file system's directory, absolute.
     pub rootfs: PathBuf,
+    /// Who gets the filter's listener, while planning.
+    listener: Option<Listener>,
     /// Mounts to make read-only at the end, while planning.
     late: Vec<(At, CString)>,
 }
@@ -142,7 +145,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let mut plan = Plan { rootfs: rootfs(&cx)?, ..Plan::default() };
     plan.namespaces = cx.namespaces.all();
     cgroup::resolve(&cx, &mut plan)?;
-    plan.filter = filter(linux)?;
+    seccomp::filter(linux, &mut plan)?;
     start(&cx, &mut plan)?;
     mounts::plan(&cx, &mut plan)?;
     devices::plan(&cx, &mut plan)?;
@@ -151,15 +154,6 @@ pub fn plan(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     paths::plan(&cx, &mut plan)?;
     process::plan(&cx, &mut plan)?;
     Ok(plan)
-}
-
-fn filter(linux: &Linux) -> Result<Option<Filter>> {
-    let Some(profile) = linux.seccomp() else { return Ok(None) };
-    let filter = compile(profile).doing(|| "linux.seccomp")?;
-    if filter.notify {
-        return Err(Error::user("linux.seccomp: SCMP_ACT_NOTIFY is not supported"));
-    }
-    Ok(Some(filter))
 }
 
 /// The parent's first steps and the child's, up to its namespaces.

@@ -1,6 +1,7 @@
 //! `process`: from the root file system to the program.
 
 use super::attributes;
+use super::seccomp::{self, Load};
 use super::step::{At, Attribute, Barrier, HookPoint, Limits, Program, Step, User};
 use super::{Mode, OWN, Plan, Topic, cstring, missing, refuse, text_wanted};
 use crate::error::{Error, Result};
@@ -56,7 +57,8 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
         plan.child(OWN, Step::EnterCgroup);
     }
     let no_new_privileges = process.no_new_privileges() == Some(true);
-    let filter_first = plan.filter.is_some() && !no_new_privileges;
+    let load = seccomp::load(plan.filter.as_ref(), no_new_privileges);
+    let listened_to = plan.listener.is_some();
     chdir(process, plan)?;
     plan.child(OWN, Step::CloseFds(3 + cx.preserve_fds));
     attributes::own(cx, plan)?;
@@ -70,23 +72,27 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     if no_new_privileges {
         plan.child(At::field("process.noNewPrivileges"), Step::NoNewPrivileges);
     }
-    if !filter_first {
+    if load == Load::First {
+        seccomp::with_listener(plan);
+    }
+    if load != Load::First || listened_to {
         become_user(process, sets, plan);
     }
     let program = program(process)?;
     if cx.mode == Some(Mode::Create) {
         plan.child(At::field("process.args"), Step::FindProgram(program.candidates.clone()));
     }
+    seccomp::with_listener(plan);
     plan.child(OWN, Step::Send(Barrier::Ready));
     limits(cx, plan)?;
     plan.child(OWN, Step::Await(Barrier::Go));
     if cx.mode == Some(Mode::Create) {
         plan.child(OWN, Step::AwaitStart);
     }
-    if plan.filter.is_some() {
+    if load != Load::Never && !listened_to {
         plan.child(At::field("linux.seccomp"), Step::Seccomp);
     }
-    if filter_first {
+    if load == Load::First && !listened_to {
         become_user(process, sets, plan);
     }
     plan.child(At::field("process.args"), Step::Execve(program));

@@ -166,6 +166,15 @@ pub struct Source {
     pub map: Option<(OwnerMap, bool)>,
 }
 
+/// Who answers what a seccomp filter asks.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket it listens on.
+    pub path: CString,
+    /// What it is told, beside the container's state.
+    pub metadata: String,
+}
+
 /// The mapping of an id-mapped mount.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OwnerMap {
@@ -343,6 +352,8 @@ pub enum Step {
     Limit(Limits),
     /// Open a bind mount's source when the child asks for it.
     Source(Source),
+    /// Hand the filter's listener to who is to answer it.
+    Listener(Listener),
     /// Run hooks.
     Hooks(HookPoint),
     // Both sides'.
