@@ -2,7 +2,8 @@
 //! `podman kube play`; forced deletion; and the memory of what stays: monitor and pause.
 
 use super::{Figure, figure, installed, median, succeed};
-use runp::pod::{Change, Config, Engine, Network, Paths};
+use runp::kube::{Object, Resource};
+use runp::pod::{Change, Config, Engine, Network, Paths, WatchOptions};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -94,10 +95,7 @@ fn apply_until_running(engine: &Engine, root: &Path, manifest: &Path, name: &str
     let mut apply = apply.spawn().expect("podctl starts");
     let mut elapsed = None;
     let mut seen = |change: Change| {
-        let (Change::Added(pod) | Change::Modified(pod)) = change else { return Ok(true) };
-        if pod.metadata.name.as_deref() != Some(name) {
-            return Ok(true);
-        }
+        let Object::Pod(pod) = change.object else { return Ok(true) };
         let status = pod.status.unwrap_or_default();
         let containers = status.container_statuses.unwrap_or_default();
         let running = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
@@ -108,7 +106,13 @@ fn apply_until_running(engine: &Engine, root: &Path, manifest: &Path, name: &str
         }
         Ok(elapsed.is_none())
     };
-    engine.watch(None, Some(Duration::from_secs(10)), &mut seen).expect("watch");
+    let options = WatchOptions {
+        resource: Resource::Pods,
+        namespace: None,
+        timeout: Some(Duration::from_secs(10)),
+        chosen: &|object| object.name() == name,
+    };
+    engine.watch(&options, &mut seen).expect("watch");
     assert!(apply.wait().is_ok_and(|status| status.success()), "podctl apply");
     elapsed.expect("the pod runs within 10 s").as_secs_f64() * 1e3
 }

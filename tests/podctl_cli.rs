@@ -76,7 +76,11 @@ fn a_wrong_command_line_is_told_in_kubectls_words() {
         ("gett", "error: unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
         ("get po --foo", "error: unknown flag: --foo\nSee 'podctl get --help' for usage."),
         ("get po -x", "error: unknown shorthand flag: 'x' in -x"),
-        ("get", "error: Required resource not specified."),
+        (
+            "get",
+            "You must specify the type of resource to get. Use \"podctl api-resources\" for a \
+          complete list of supported resources.\n\nerror: Required resource not specified.",
+        ),
         ("get deploy", "error: the server doesn't have a resource type \"deploy\""),
         ("get svc/x", "error: the server doesn't have a resource type \"svc\""),
         ("get po x -A", "error: a resource cannot be retrieved by name across all namespaces"),
@@ -84,7 +88,9 @@ fn a_wrong_command_line_is_told_in_kubectls_words() {
         (
             "get po -o table",
             "error: unable to match a printer suitable for the output format \
-          \"table\", allowed formats are: json,name,wide,yaml",
+          \"table\", allowed formats are: custom-columns,custom-columns-file,go-template,\
+          go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,template,\
+          templatefile,wide,yaml",
         ),
         (
             "get po -n UP",

@@ -180,7 +180,7 @@ fn object(
             pod.status = None;
         }
         Object::Namespace(namespace) => namespace.status = None,
-        Object::ConfigMap(_) | Object::Secret(_) => {}
+        Object::ConfigMap(_) | Object::Event(_) | Object::Node(_) | Object::Secret(_) => {}
     }
     without_server_fields(object.metadata_mut());
     if fields == Fields::Ignore {

@@ -1,8 +1,10 @@
-//! One object, of any of the kinds that are stored.
+//! One object, of any kind.
 
 use super::{Pod, Resource, validate};
 use crate::error::{Error, Kind, Result};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, NamespaceSpec, NamespaceStatus, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, Namespace, NamespaceSpec, NamespaceStatus, Node, Secret,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -11,8 +13,12 @@ use serde_json::Value;
 pub enum Object {
     /// `kind: ConfigMap`.
     ConfigMap(Box<ConfigMap>),
+    /// `kind: Event`.
+    Event(Box<Event>),
     /// `kind: Namespace`.
     Namespace(Box<Namespace>),
+    /// `kind: Node`.
+    Node(Box<Node>),
     /// `kind: Pod`.
     Pod(Box<Pod>),
     /// `kind: Secret`.
@@ -24,7 +30,9 @@ impl Object {
     pub fn resource(&self) -> Resource {
         match self {
             Self::ConfigMap(_) => Resource::ConfigMaps,
+            Self::Event(_) => Resource::Events,
             Self::Namespace(_) => Resource::Namespaces,
+            Self::Node(_) => Resource::Nodes,
             Self::Pod(_) => Resource::Pods,
             Self::Secret(_) => Resource::Secrets,
         }
@@ -34,7 +42,9 @@ impl Object {
     pub fn metadata(&self) -> &ObjectMeta {
         match self {
             Self::ConfigMap(object) => &object.metadata,
+            Self::Event(object) => &object.metadata,
             Self::Namespace(object) => &object.metadata,
+            Self::Node(object) => &object.metadata,
             Self::Pod(object) => &object.metadata,
             Self::Secret(object) => &object.metadata,
         }
@@ -44,7 +54,9 @@ impl Object {
     pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
         match self {
             Self::ConfigMap(object) => &mut object.metadata,
+            Self::Event(object) => &mut object.metadata,
             Self::Namespace(object) => &mut object.metadata,
+            Self::Node(object) => &mut object.metadata,
             Self::Pod(object) => &mut object.metadata,
             Self::Secret(object) => &mut object.metadata,
         }
@@ -64,7 +76,9 @@ impl Object {
     pub fn to_value(&self) -> Result<Value> {
         let value = match self {
             Self::ConfigMap(object) => serde_json::to_value(object),
+            Self::Event(object) => serde_json::to_value(object),
             Self::Namespace(object) => serde_json::to_value(object),
+            Self::Node(object) => serde_json::to_value(object),
             Self::Pod(object) => serde_json::to_value(object),
             Self::Secret(object) => serde_json::to_value(object),
         };
@@ -74,7 +88,7 @@ impl Object {
     /// Fills in what the API server does before it stores the object; idempotent.
     pub fn set_defaults(&mut self) {
         match self {
-            Self::ConfigMap(_) => {}
+            Self::ConfigMap(_) | Self::Event(_) | Self::Node(_) => {}
             Self::Namespace(namespace) => namespace_defaults(namespace),
             Self::Pod(pod) => super::set_defaults(pod),
             Self::Secret(secret) => secret_defaults(secret),
@@ -85,6 +99,8 @@ impl Object {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::ConfigMap(map) => validate::objects::config_map(map),
+            // Nobody but runp writes them.
+            Self::Event(_) | Self::Node(_) => Ok(()),
             Self::Namespace(namespace) => validate::objects::namespace(namespace),
             Self::Pod(pod) => validate::validate(pod),
             Self::Secret(secret) => validate::objects::secret(secret),

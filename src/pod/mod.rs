@@ -15,6 +15,7 @@ pub mod logread;
 pub mod logs;
 pub mod machine;
 pub mod monitor;
+pub mod node;
 pub mod objects;
 mod order;
 mod phase;
@@ -202,13 +203,36 @@ pub struct ProcessNode {
 
 /// A change seen by [`Engine::watch`].
 #[derive(Clone, Debug)]
-pub enum Change {
-    /// A pod appeared.
-    Added(Box<Pod>),
-    /// A pod changed.
-    Modified(Box<Pod>),
-    /// A pod is gone; its last state.
-    Deleted(Box<Pod>),
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The object as it is then; of one that is gone, its last state.
+    pub object: Object,
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was there when the watch began.
+    Present,
+    /// It appeared.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone, or is not among the chosen ones any more.
+    Deleted,
+}
+
+/// What [`Engine::watch`] looks at.
+pub struct WatchOptions<'a> {
+    /// The kind.
+    pub resource: Resource,
+    /// One namespace, or all.
+    pub namespace: Option<&'a str>,
+    /// When to end; `None` never.
+    pub timeout: Option<Duration>,
+    /// Which objects count.
+    pub chosen: &'a dyn Fn(&Object) -> bool,
 }
 
 /// The one API of the engine.
@@ -247,7 +271,14 @@ impl Engine {
         if resource == Resource::Pods {
             return self.get(namespace, name).map(|pod| Object::Pod(Box::new(pod)));
         }
-        let found = objects::get(&self.config.paths, resource, namespace, name)?;
+        let found = match resource {
+            Resource::Nodes => Some(self.node()?).filter(|node| node.name() == name),
+            Resource::Events => {
+                let mut events = self.list_objects(resource, Some(namespace))?.into_iter();
+                events.find(|event| event.name() == name)
+            }
+            _ => objects::get(&self.config.paths, resource, namespace, name)?,
+        };
         found.ok_or_else(|| resource.not_found(name))
     }
 
@@ -257,7 +288,23 @@ impl Engine {
             let pods = self.list(namespace)?.into_iter();
             return Ok(pods.map(|pod| Object::Pod(Box::new(pod))).collect());
         }
-        objects::list(&self.config.paths, resource, namespace)
+        match resource {
+            Resource::Nodes => Ok(vec![self.node()?]),
+            Resource::Events => {
+                let mut events = Vec::new();
+                for (namespace, name) in self.store().names(namespace)? {
+                    let of_pod = self.store().events(&namespace, &name)?.into_iter();
+                    events.extend(of_pod.map(|event| Object::Event(Box::new(event))));
+                }
+                Ok(events)
+            }
+            _ => objects::list(&self.config.paths, resource, namespace),
+        }
+    }
+
+    /// This machine.
+    fn node(&self) -> Result<Object> {
+        node::node(&self.config).map(|node| Object::Node(Box::new(node)))
     }
 
     /// Removes an object that is not a pod, at once; `NotFound` in kubectl's words.
@@ -300,15 +347,14 @@ impl Engine {
         self.store().events(namespace, name)
     }
 
-    /// Calls `seen` for every change of the pods of a namespace (or all), the present ones first as
-    /// `Added`, until it returns false or `timeout` passes. Woken by the store, no polling.
+    /// Calls `seen` for every change of the chosen objects, those there are first, until it returns
+    /// false or the time is over. Woken by the store, no polling.
     pub fn watch(
         &self,
-        namespace: Option<&str>,
-        timeout: Option<Duration>,
+        options: &WatchOptions<'_>,
         seen: &mut dyn FnMut(Change) -> Result<bool>,
     ) -> Result<()> {
-        watch::watch(&self.store(), namespace, timeout, seen)
+        watch::watch(self, options, seen)
     }
 
     /// Marks a pod for deletion and makes sure its monitor acts; returns without waiting.

@@ -87,7 +87,7 @@ impl Monitor {
         let state = record.map(|record: store::Record<PodState>| record.state).unwrap_or_default();
         let children = signalfd(&[Signal::SIGCHLD]).doing(|| "watch for ended processes")?;
         let wanted = wake::listen(&place.run)?;
-        let publisher = Publisher::new(Node { ip: node_ip() });
+        let publisher = Publisher::new(Node { ip: super::node::host_ip() });
         Ok(Self {
             place,
             lock,
@@ -383,12 +383,4 @@ impl Monitor {
 /// What ended the wait, as far as it is not looked at anyway.
 struct Woken {
     wanted: bool,
-}
-
-/// The address that this node would send from: asked of the routes, nothing is sent.
-fn node_ip() -> Option<String> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    let ip = socket.local_addr().ok()?.ip();
-    (!ip.is_unspecified()).then(|| ip.to_string())
 }

@@ -18,6 +18,39 @@ pub fn document(value: &Value) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// `value` on one line, without spaces, as Go's `json.Marshal` writes it.
+pub fn line(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let written = value.serialize(&mut Serializer::with_formatter(&mut bytes, Compact));
+    debug_assert!(written.is_ok());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The compact printer, except for text.
+struct Compact;
+
+impl Formatter for Compact {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        escaped(writer, fragment)
+    }
+}
+
+/// Text with what could end a script escaped.
+fn escaped<W: Write + ?Sized>(writer: &mut W, fragment: &str) -> io::Result<()> {
+    let mut rest = fragment;
+    while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        let (before, from) = rest.split_at(at);
+        let escaped = from.chars().next().unwrap_or_default();
+        write!(writer, "{before}\\u{:04x}", u32::from(escaped))?;
+        rest = from.get(escaped.len_utf8()..).unwrap_or_default();
+    }
+    writer.write_all(rest.as_bytes())
+}
+
 /// The pretty printer, except for text.
 struct Go(PrettyFormatter<'static>);
 
@@ -27,14 +60,7 @@ impl Formatter for Go {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-            let (before, from) = rest.split_at(at);
-            let escaped = from.chars().next().unwrap_or_default();
-            write!(writer, "{before}\\u{:04x}", u32::from(escaped))?;
-            rest = from.get(escaped.len_utf8()..).unwrap_or_default();
-        }
-        writer.write_all(rest.as_bytes())
+        escaped(writer, fragment)
     }
 
     fn begin_array<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {

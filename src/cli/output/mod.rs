@@ -1,17 +1,22 @@
-//! Objects as text, exactly as kubectl's printers write them. Pure: returns text, prints nothing.
+//! Objects as text, exactly as kubectl's printers write them. Returns text, prints nothing.
 
+pub mod custom;
 pub mod describe;
 pub mod json;
+pub mod jsonpath;
+pub mod sort;
 pub mod table;
 mod tabs;
 pub mod yaml;
 
-use crate::error::{Error, Kind, Result};
-use crate::kube::{Object, Pod};
+use crate::error::{Context, Error, Result};
+use crate::kube::Object;
+use custom::Custom;
+use jsonpath::{Missing, Template};
 use serde_json::{Value, json};
 
 /// `-o`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Format {
     /// Columns.
     #[default]
@@ -24,40 +29,73 @@ pub enum Format {
     Yaml,
     /// `pod/web`.
     Name,
+    /// What a template prints.
+    JsonPath(Template),
+    /// What a template finds, as a JSON list.
+    JsonPathAsJson(Template),
+    /// Columns of the caller's.
+    Columns(Custom),
 }
 
-/// Formats of kubectl that are still to come.
-const LATER: [&str; 8] = [
-    "custom-columns",
-    "custom-columns-file",
-    "go-template",
-    "go-template-file",
-    "jsonpath",
-    "jsonpath-as-json",
-    "jsonpath-file",
-    "template",
-];
+/// What `-o` can be, for the error about what it cannot.
+const FORMATS: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,\
+                       jsonpath,jsonpath-as-json,jsonpath-file,name,template,templatefile,wide,yaml";
 
 impl Format {
     /// Reads the value of `-o`; none is the plain table.
     pub fn parse(text: Option<&str>) -> Result<Self> {
+        Self::with_template(text, None)
+    }
+
+    /// As [`Format::parse`], with the value of `--template`, if there is one.
+    pub fn with_template(text: Option<&str>, template: Option<&str>) -> Result<Self> {
         let text = text.unwrap_or_default();
-        match text {
+        let (name, given) = match text.split_once('=') {
+            Some((name, given)) => (name, Some(given)),
+            None => (text, template),
+        };
+        match name {
+            "" if template.is_some() => Err(no_go_templates(text)),
             "" => Ok(Format::Table),
             "wide" => Ok(Format::Wide),
             "json" => Ok(Format::Json),
             "yaml" => Ok(Format::Yaml),
             "name" => Ok(Format::Name),
-            _ if LATER.contains(&text.split('=').next().unwrap_or_default()) => {
-                Err(Error::user(format!("output format \"{text}\": not supported by runp yet"))
-                    .hint("use json, yaml, name or wide"))
+            "jsonpath" => json_path(some(given)?).map(Format::JsonPath),
+            "jsonpath-as-json" => json_path(some(given)?).map(Format::JsonPathAsJson),
+            "jsonpath-file" => json_path(&file(some(given)?)?).map(Format::JsonPath),
+            "custom-columns" => Custom::parse(given.unwrap_or_default()).map(Format::Columns),
+            "custom-columns-file" => Custom::parse_file(&file(some(given)?)?).map(Format::Columns),
+            "go-template" | "go-template-file" | "template" | "templatefile" => {
+                Err(no_go_templates(text))
             }
             _ => Err(Error::user(format!(
                 "unable to match a printer suitable for the output format \"{text}\", allowed \
-                 formats are: json,name,wide,yaml"
+                 formats are: {FORMATS}"
             ))),
         }
     }
+}
+
+fn no_go_templates(text: &str) -> Error {
+    let text = format!("output format \"{text}\": templates of Go are not supported by podctl");
+    Error::user(text).hint(
+        "say it as -o jsonpath='{.metadata.name}', or with -o custom-columns=NAME:.metadata.name",
+    )
+}
+
+fn some(template: Option<&str>) -> Result<&str> {
+    let given = template.filter(|template| !template.is_empty());
+    given.ok_or_else(|| Error::user("template format specified but no template given"))
+}
+
+fn json_path(text: &str) -> Result<Template> {
+    Template::parse(text)
+        .map_err(|why| Error::user(format!("error parsing jsonpath {text}, {why}")))
+}
+
+fn file(path: &str) -> Result<String> {
+    std::fs::read_to_string(path).doing(|| format!("error reading --template {path}"))
 }
 
 /// Whether one object was asked for by name, or what there is.
@@ -69,66 +107,88 @@ pub enum Asked {
     Many,
 }
 
-/// Objects of any kind in one of the formats that show them whole, or their names.
-pub fn objects(objects: &[Object], format: Format, asked: Asked) -> Result<String> {
-    if format == Format::Name {
+/// Objects of any kind in one of the formats that are not the tables of `get`.
+pub fn objects(objects: &[Object], format: &Format, asked: Asked) -> Result<String> {
+    if *format == Format::Name {
         let name = |one: &Object| format!("{}/{}\n", one.resource().singular(), one.name());
         return Ok(objects.iter().map(name).collect());
     }
-    let value = |one: &Object| match one {
-        Object::Pod(pod) => object(pod),
-        other => other.to_value(),
-    };
-    whole(objects.iter().map(value).collect::<Result<_>>()?, format, asked)
-}
-
-/// `pods` in one of the formats that show whole objects, or their names.
-pub fn pods(pods: &[Pod], format: Format, asked: Asked) -> Result<String> {
-    if format == Format::Name {
-        let name = |pod: &Pod| format!("pod/{}\n", pod.metadata.name.as_deref().unwrap_or(""));
-        return Ok(pods.iter().map(name).collect());
+    let mut values = objects.iter().map(value).collect::<Result<Vec<Value>>>()?;
+    if let Format::Columns(custom) = format {
+        return Ok(table::Writer::default().table(&custom.table(&values)?));
     }
-    whole(pods.iter().map(object).collect::<Result<_>>()?, format, asked)
-}
-
-fn whole(mut values: Vec<Value>, format: Format, asked: Asked) -> Result<String> {
     let value = match (asked, values.as_mut_slice()) {
         (Asked::One, [only]) => only.take(),
-        _ => {
-            let mut list =
-                json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}});
-            // Not through json!, which would copy every pod.
-            list["items"] = Value::Array(values);
-            list
-        }
+        _ => list(values),
     };
-    Ok(if format == Format::Yaml { yaml::document(&value) } else { json::document(&value) })
+    one(&value, format)
 }
 
-/// A pod as the API server would send it: what the types leave out and Go does not, included.
-fn object(pod: &Pod) -> Result<Value> {
-    let mut value = serde_json::to_value(pod)
-        .map_err(|error| Error::new(Kind::Bug, format!("pod into JSON: {error}")))?;
+/// One value in a format that is no table.
+pub fn one(value: &Value, format: &Format) -> Result<String> {
+    let executing = |template: &Template, why: String| {
+        let Template { text, .. } = template;
+        let object = json::line(value);
+        Error::user(format!(
+            "error executing jsonpath {text:?}: Error executing template: {why}. Printing more \
+             information for debugging the template:\n\ttemplate was:\n\t\t{text}\n\tobject given \
+             to jsonpath engine was:\n\t\t{object}\n"
+        ))
+    };
+    match format {
+        Format::Yaml => Ok(yaml::document(value)),
+        Format::JsonPath(template) => {
+            template.print(value, Missing::Nothing).map_err(|why| executing(template, why))
+        }
+        Format::JsonPathAsJson(template) => {
+            let found = template.find(value).map_err(|why| executing(template, why))?;
+            Ok(json::document(&Value::Array(found.into_iter().cloned().collect())))
+        }
+        _ => Ok(json::document(value)),
+    }
+}
+
+fn list(values: Vec<Value>) -> Value {
+    let mut list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}});
+    // Not through json!, which would copy every object.
+    list["items"] = Value::Array(values);
+    list
+}
+
+/// An object as the API server would send it: what the types leave out and Go does not, included.
+pub fn value(object: &Object) -> Result<Value> {
+    let mut value = object.to_value()?;
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    let containers = value.pointer_mut("/spec/containers").and_then(Value::as_array_mut);
-    for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
-        container.entry("resources").or_insert_with(|| json!({}));
-    }
-    let conditions = value.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
-    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
-        condition.entry("lastProbeTime").or_insert(Value::Null);
-    }
-    let statuses = value.pointer_mut("/status/containerStatuses").and_then(Value::as_array_mut);
-    for status in statuses.into_iter().flatten().filter_map(Value::as_object_mut) {
-        status.entry("state").or_insert_with(|| json!({}));
-        status.entry("lastState").or_insert_with(|| json!({}));
-    }
-    if let Some(pod) = value.as_object_mut() {
-        pod.entry("status").or_insert_with(|| json!({}));
+    if matches!(object, Object::Pod(_)) {
+        complete(&mut value);
     }
     Ok(value)
+}
+
+fn complete(pod: &mut Value) {
+    let mut each = |path: &str, fill: &dyn Fn(&mut serde_json::Map<String, Value>)| {
+        let items = pod.pointer_mut(path).and_then(Value::as_array_mut);
+        items.into_iter().flatten().filter_map(Value::as_object_mut).for_each(fill);
+    };
+    for containers in ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"] {
+        each(containers, &|container| {
+            container.entry("resources").or_insert_with(|| json!({}));
+        });
+    }
+    each("/status/conditions", &|condition| {
+        condition.entry("lastProbeTime").or_insert(Value::Null);
+    });
+    for kind in ["container", "initContainer", "ephemeralContainer"] {
+        each(&format!("/status/{kind}Statuses"), &|status| {
+            status.entry("state").or_insert_with(|| json!({}));
+            status.entry("lastState").or_insert_with(|| json!({}));
+        });
+    }
+    if let Some(pod) = pod.as_object_mut() {
+        pod.entry("status").or_insert_with(|| json!({}));
+    }
 }
 
 /// What kubectl says on stderr instead of an empty table; `None` for all namespaces.

@@ -1,6 +1,7 @@
-use super::{Asked, Format, describe, none_found, pods, table, yaml};
-use crate::kube::Pod;
+use super::{Asked, Format, describe, none_found, objects, table, yaml};
+use crate::error::Result;
 use crate::kube::table::{Columns, pods as columns};
+use crate::kube::{Object, Pod};
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,6 +10,11 @@ const WEB: &str = include_str!("../../../tests/golden/output/web.yaml");
 
 fn web() -> Pod {
     serde_json::from_value(serde_saphyr::from_str(WEB).unwrap()).unwrap()
+}
+
+fn pods(pods: &[Pod], format: Format, asked: Asked) -> Result<String> {
+    let pods: Vec<Object> = pods.iter().map(|pod| Object::Pod(Box::new(pod.clone()))).collect();
+    objects(&pods, &format, asked)
 }
 
 fn now() -> Timestamp {
@@ -118,6 +124,7 @@ fn pods_in_columns() {
     let all = Columns {
         wide: true,
         namespace: true,
+        with_kind: false,
         labels: vec!["app".to_owned(), "k8s.io/tier".to_owned()],
         all_labels: true,
     };
@@ -242,13 +249,22 @@ fn output_formats() {
     assert_eq!(Format::parse(Some("wide")).unwrap(), Format::Wide);
     let refused = |text| Format::parse(Some(text)).unwrap_err().to_string();
     assert_eq!(
-        refused("jsonpath={.x}"),
-        "output format \"jsonpath={.x}\": not supported by runp yet"
+        refused("go-template={{.x}}"),
+        "output format \"go-template={{.x}}\": templates of Go are not supported by podctl"
     );
+    assert_eq!(refused("jsonpath"), "template format specified but no template given");
+    assert_eq!(refused("jsonpath={.x"), "error parsing jsonpath {.x, unclosed action");
     assert_eq!(
         refused("xml"),
-        "unable to match a printer suitable for the output format \"xml\", allowed formats are: json,name,wide,yaml"
+        "unable to match a printer suitable for the output format \"xml\", allowed formats are: \
+         custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,\
+         jsonpath-as-json,jsonpath-file,name,template,templatefile,wide,yaml"
     );
+    let show =
+        |format: &str| pods(&[web()], Format::parse(Some(format)).unwrap(), Asked::One).unwrap();
+    assert_eq!(show("jsonpath={.metadata.name} {.spec.containers[*].name}"), "web nginx side");
+    assert_eq!(show("jsonpath-as-json={.metadata.name}"), "[\n    \"web\"\n]\n");
+    assert_eq!(show("custom-columns=N:.metadata.name,P:.status.phase"), "N     P\nweb   Running\n");
     assert_eq!(none_found(Some("default")), "No resources found in default namespace.");
     assert_eq!(none_found(None), "No resources found");
 }

@@ -1,168 +1,262 @@
-//! `podctl get pods`: what there is, once or as it changes.
+//! `podctl get`: what there is, once or as it changes.
 
-use super::resource::{self, Target};
+mod watch;
+
+use super::resource::{self, Wanted};
+use super::selection::Selection;
 use super::{Call, Outcome, done, files, print, tell};
-use crate::cli::output::{self, Asked, Format, table::Writer};
+use crate::cli::output::{self, Asked, Format, sort, table::Writer};
 use crate::error::{Error, Result};
 use crate::kube::table::{self, Columns};
-use crate::kube::{Pod, Selector};
-use crate::pod::Change;
+use crate::kube::{Object, Resource};
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
+
+const NO_TYPE: &str = "You must specify the type of resource to get. Use \"podctl api-resources\" \
+                       for a complete list of supported resources.\n";
 
 /// Flags of `get`.
 #[derive(Args)]
 pub struct Flags {
-    /// pods, pods NAME… or pod/NAME…
+    /// Kinds (pods, po,cm, all), a kind and names, or KIND/NAME…
     #[arg(value_name = "TYPE [NAME]")]
     words: Vec<String>,
-    /// The pods of these manifests
+    /// The objects of these manifests
     #[arg(short, long = "filename", value_name = "FILE")]
     filename: Vec<String>,
-    /// Output format: wide, yaml, json or name
+    /// Process the directory used in -f recursively
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Output format: wide, yaml, json, name, jsonpath=…, jsonpath-file=…, custom-columns=…,
+    /// custom-columns-file=…
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
-    /// Pods of all namespaces
+    /// Template, or its file, of -o jsonpath and jsonpath-file
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Option<String>,
+    /// Objects of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Only pods with these labels: app=nginx,env!=prod
+    /// Only objects with these labels: app=nginx,env!=prod,tier in (a,b),!old
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
+    /// Only objects with these fields: status.phase=Running,metadata.name!=web
+    #[arg(long, value_name = "SELECTOR")]
+    field_selector: Option<String>,
     /// Show all labels
     #[arg(long)]
     show_labels: bool,
     /// Show these labels as columns
     #[arg(short = 'L', long, value_name = "LABEL", value_delimiter = ',')]
     label_columns: Vec<String>,
+    /// Show the kind before the name
+    #[arg(long)]
+    show_kind: bool,
+    /// Order by this field, a JSONPath
+    #[arg(long, value_name = "PATH")]
+    sort_by: Option<String>,
     /// Go on with every change
     #[arg(short, long)]
     watch: bool,
+    /// Every change, without what there is
+    #[arg(long)]
+    watch_only: bool,
+    /// With --watch: say what happened to each object
+    #[arg(long)]
+    output_watch_events: bool,
     /// Leave the headers out
     #[arg(long)]
     no_headers: bool,
-    /// A pod that is not there is no error
+    /// An object that is not there is no error
     #[arg(long)]
     ignore_not_found: bool,
+    /// Accepted for kubectl's sake: there is no server to spare
+    #[arg(long, value_name = "N", allow_negative_numbers = true, hide = true)]
+    chunk_size: Option<i64>,
+    /// Accepted for kubectl's sake: columns are made here
+    #[arg(long, value_parser = super::flags::parse_bool, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide = true)]
+    server_print: Option<bool>,
+    /// Accepted for kubectl's sake: there are none
+    #[arg(long, hide = true)]
+    show_managed_fields: bool,
+    /// Refused: there is no server to send a URI to
+    #[arg(long, value_name = "URI", hide = true)]
+    raw: Option<String>,
+}
+
+/// What a command line asks for.
+struct Asking {
+    wanted: Wanted,
+    /// Rows say their kind: several were asked for.
+    with_kind: bool,
+    /// A single object, shown as itself and not in a list.
+    single: bool,
 }
 
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let format = Format::parse(flags.output.as_deref())?;
-    let names = names(call, flags)?;
-    if flags.watch {
-        return watch(call, flags, format, names.as_deref());
+    if let Some(uri) = &flags.raw {
+        let text = format!("--raw={uri}: there is no server that answers URIs");
+        return Err(Error::user(text).hint("podctl get --help lists what there is").into());
     }
-    let (pods, mut failed) = match &names {
-        Some(names) => resource::named(call, names),
-        None => {
-            let selector = flags.selector.as_deref();
-            let shows_rows = matches!(format, Format::Table | Format::Wide | Format::Name);
-            let list = if shows_rows { resource::list_brief } else { resource::list };
-            (list(call, flags.all_namespaces, selector)?, Vec::new())
-        }
-    };
+    let format = Format::with_template(flags.output.as_deref(), flags.template.as_deref())?;
+    let asking = asking(call, flags)?;
+    if flags.watch || flags.watch_only {
+        return watch::run(call, flags, &format, &asking);
+    }
+    let (mut objects, mut failed) = find(call, flags, &format, &asking)?;
+    if let Some(path) = &flags.sort_by {
+        objects = sorted(objects, path)?;
+    }
     if flags.ignore_not_found {
         failed.retain(|error| !resource::is_missing(error));
     }
-    show(call, flags, format, &pods, names.as_deref())?;
+    show(call, flags, (&format, &asking), &objects, failed.is_empty())?;
     done(failed)
 }
 
-fn show(
-    call: &Call,
-    flags: &Flags,
-    format: Format,
-    pods: &[Pod],
-    names: Option<&[String]>,
-) -> Result<()> {
-    let one = names.is_some_and(|names| names.len() == 1);
-    match format {
-        Format::Table | Format::Wide if pods.is_empty() => {
-            if names.is_none() {
-                let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
-                tell(&output::none_found(namespace));
-            }
-            Ok(())
-        }
-        Format::Table | Format::Wide => {
-            let table = table::pods(pods, &columns(flags, format), Timestamp::now());
-            let mut writer = Writer::default();
-            print(&match flags.no_headers {
-                true => writer.rows(&table.rows),
-                false => writer.table(&table),
-            })
-        }
-        _ if pods.is_empty() && one => Ok(()),
-        _ => print(&output::pods(pods, format, if one { Asked::One } else { Asked::Many })?),
-    }
-}
-
-/// The names asked for, `None` for all pods.
-fn names(call: &Call, flags: &Flags) -> Result<Option<Vec<String>>> {
+fn asking(call: &Call, flags: &Flags) -> Result<Asking> {
     if !flags.filename.is_empty() {
-        let manifests = files::read(&flags.filename, false)?;
-        let name = |manifest: &files::Manifest| manifest.decoded.object.metadata().name.clone();
-        return Ok(Some(manifests.iter().filter_map(name).collect()));
+        return asking_files(call, flags);
     }
-    let names = match resource::target(&flags.words)? {
-        Target::All => return Ok(None),
-        Target::Names(names) => names,
+    if flags.words.is_empty() {
+        tell(NO_TYPE);
+        return Err(Error::user(
+            "Required resource not specified.\nUse \"podctl explain <resource>\" for a detailed \
+             description of that resource (e.g. podctl explain pods).\nSee 'podctl get -h' for \
+             help and examples",
+        ));
+    }
+    let wanted = resource::wanted(&flags.words)?;
+    let with_kind = flags.show_kind || resource::several_kinds(&flags.words);
+    let Wanted::Named(items) = &wanted else {
+        return Ok(Asking { wanted, with_kind, single: false });
     };
-    if flags.selector.is_some() {
+    if flags.selector.is_some() || flags.field_selector.is_some() {
         return Err(Error::user("name cannot be provided when a selector is specified"));
     }
     if flags.all_namespaces {
         return Err(Error::user("a resource cannot be retrieved by name across all namespaces"));
     }
-    if flags.watch && names.len() > 1 {
-        return Err(Error::user("you may only specify a single resource name to watch"));
-    }
-    if flags.watch && !flags.ignore_not_found {
-        names.iter().try_for_each(|name| call.engine.get(&call.namespace, name).map(drop))?;
-    }
-    Ok(Some(names))
+    let single = items.len() == 1;
+    Ok(Asking { wanted, with_kind, single })
 }
 
-fn columns(flags: &Flags, format: Format) -> Columns {
+fn asking_files(call: &Call, flags: &Flags) -> Result<Asking> {
+    if !flags.words.is_empty() {
+        return Err(Error::user(
+            "when paths, URLs, or stdin is provided as input, you may not specify a resource by \
+             arguments as well",
+        ));
+    }
+    let manifests = files::read(&flags.filename, flags.recursive)?;
+    let items: Vec<(Resource, String)> = manifests
+        .iter()
+        .map(|manifest| &manifest.decoded.object)
+        .filter(|object| {
+            call.namespace_given || ["", &call.namespace].contains(&object.namespace())
+        })
+        .map(|object| (object.resource(), object.name().to_owned()))
+        .collect();
+    let single = items.len() == 1;
+    let with_kind = items.iter().any(|(kind, _)| Some(kind) != items.first().map(|(kind, _)| kind));
+    Ok(Asking { wanted: Wanted::Named(items), with_kind, single })
+}
+
+/// The objects asked for, and the errors about those that are not there.
+fn find(
+    call: &Call,
+    flags: &Flags,
+    format: &Format,
+    asking: &Asking,
+) -> Result<(Vec<Object>, Vec<Error>)> {
+    let kinds = match &asking.wanted {
+        Wanted::Named(items) => return Ok(resource::found(call, items)),
+        Wanted::All(kinds) => kinds,
+    };
+    let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
+    let (labels, fields) = (flags.selector.as_deref(), flags.field_selector.as_deref());
+    // A table has no more than that.
+    let brief =
+        matches!(format, Format::Table | Format::Wide | Format::Name) && flags.sort_by.is_none();
+    let mut objects = Vec::new();
+    for kind in kinds {
+        let selection = Selection::parse(*kind, labels, fields)?;
+        let mut found = match kind {
+            Resource::Pods if brief => {
+                let pods = call.engine.list_brief(namespace)?.into_iter();
+                pods.map(|pod| Object::Pod(Box::new(pod))).collect()
+            }
+            kind => call.engine.list_objects(*kind, namespace)?,
+        };
+        found.retain(|object| selection.matches(object));
+        objects.append(&mut found);
+    }
+    Ok((objects, Vec::new()))
+}
+
+fn sorted(objects: Vec<Object>, path: &str) -> Result<Vec<Object>> {
+    let values: Vec<_> = objects.iter().map(output::value).collect::<Result<_>>()?;
+    let order = sort::order(&values, path)?;
+    let mut objects: Vec<Option<Object>> = objects.into_iter().map(Some).collect();
+    Ok(order.into_iter().filter_map(|index| objects.get_mut(index)?.take()).collect())
+}
+
+fn show(
+    call: &Call,
+    flags: &Flags,
+    (format, asking): (&Format, &Asking),
+    objects: &[Object],
+    none_failed: bool,
+) -> Result<()> {
+    match format {
+        Format::Table | Format::Wide if objects.is_empty() => {
+            if none_failed && !flags.ignore_not_found {
+                let namespaced = match &asking.wanted {
+                    Wanted::All(kinds) => kinds.iter().all(|kind| kind.namespaced()),
+                    Wanted::Named(items) => items.iter().all(|(kind, _)| kind.namespaced()),
+                };
+                let namespace =
+                    (!flags.all_namespaces && namespaced).then_some(call.namespace.as_str());
+                tell(&output::none_found(namespace));
+            }
+            Ok(())
+        }
+        Format::Table | Format::Wide => {
+            print(&tables(objects, &columns(flags, format, asking), flags.no_headers))
+        }
+        Format::Columns(custom) if flags.no_headers => {
+            let values: Vec<_> = objects.iter().map(output::value).collect::<Result<_>>()?;
+            print(&Writer::default().rows(&custom.table(&values)?.rows))
+        }
+        _ if objects.is_empty() && asking.single => Ok(()),
+        _ => {
+            let asked = if asking.single { Asked::One } else { Asked::Many };
+            print(&output::objects(objects, format, asked)?)
+        }
+    }
+}
+
+/// A table for each run of objects of one kind, with an empty line between.
+fn tables(objects: &[Object], columns: &Columns, no_headers: bool) -> String {
+    let now = Timestamp::now();
+    let groups = objects.chunk_by(|a, b| a.resource() == b.resource());
+    let texts = groups.map(|group| {
+        let kind = group.first().map_or(Resource::Pods, Object::resource);
+        let table = table::objects(kind, group, columns, now);
+        let mut writer = Writer::default();
+        if no_headers { writer.rows(&table.rows) } else { writer.table(&table) }
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+fn columns(flags: &Flags, format: &Format, asking: &Asking) -> Columns {
     Columns {
-        wide: format == Format::Wide,
+        wide: *format == Format::Wide,
         namespace: flags.all_namespaces,
+        with_kind: asking.with_kind,
         labels: flags.label_columns.clone(),
         all_labels: flags.show_labels,
     }
-}
-
-/// Prints what there is and then every change, one row each, until interrupted.
-fn watch(call: &Call, flags: &Flags, format: Format, names: Option<&[String]>) -> Outcome {
-    let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
-    let columns = columns(flags, format);
-    let mut writer = Writer::default();
-    let mut headers = !flags.no_headers;
-    let mut seen = |change: Change| {
-        let pod = match change {
-            Change::Added(pod) | Change::Modified(pod) | Change::Deleted(pod) => pod,
-        };
-        let name = pod.metadata.name.as_ref();
-        let named = names.is_none_or(|names| name.is_some_and(|name| names.contains(name)));
-        let labels = pod.metadata.labels.as_ref();
-        if !named || selector.as_ref().is_some_and(|selector| !selector.matches(labels)) {
-            return Ok(true);
-        }
-        match format {
-            Format::Table | Format::Wide => {
-                let table = table::pods([&*pod], &columns, Timestamp::now());
-                let with_headers = std::mem::take(&mut headers);
-                print(&if with_headers { writer.table(&table) } else { writer.rows(&table.rows) })?;
-            }
-            Format::Yaml => {
-                let text = output::pods(&[*pod], format, Asked::One)?;
-                print(&if std::mem::take(&mut headers) { text } else { format!("---\n{text}") })?;
-            }
-            Format::Json | Format::Name => print(&output::pods(&[*pod], format, Asked::One)?)?,
-        }
-        Ok(true)
-    };
-    let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
-    call.engine.watch(namespace, None, &mut seen)?;
-    Ok(0)
 }

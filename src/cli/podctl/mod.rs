@@ -18,6 +18,7 @@ mod load;
 mod logs;
 mod monitor;
 mod resource;
+mod selection;
 mod tree;
 mod usage;
 mod version;

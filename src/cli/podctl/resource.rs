@@ -54,6 +54,17 @@ pub fn wanted(words: &[String]) -> Result<Wanted> {
     Ok(Wanted::Named(kinds.iter().flat_map(of).collect()))
 }
 
+/// Whether a command line names several kinds, so that what is found must say its own.
+pub fn several_kinds(words: &[String]) -> bool {
+    let kinds = match words {
+        [first, ..] if !first.contains('/') => first.split(',').map(kind).collect::<Vec<_>>(),
+        _ => words.iter().filter_map(|word| word.split_once('/')).map(|(of, _)| kind(of)).collect(),
+    };
+    let first = kinds.first().and_then(|kind| kind.as_ref().ok());
+    words.first().is_some_and(|word| word == "all")
+        || kinds.iter().any(|kind| kind.as_ref().ok() != first)
+}
+
 /// Reads `TYPE/NAME`.
 fn item(word: &str) -> Result<(Resource, String)> {
     match word.split_once('/') {
@@ -120,11 +131,6 @@ pub fn list(call: &Call, all_namespaces: bool, selector: Option<&str>) -> Result
     selected(call.engine.list(namespace(call, all_namespaces))?, selector)
 }
 
-/// As [`list`], with no more of each pod than a table shows.
-pub fn list_brief(call: &Call, all_namespaces: bool, selector: Option<&str>) -> Result<Vec<Pod>> {
-    selected(call.engine.list_brief(namespace(call, all_namespaces))?, selector)
-}
-
 fn namespace(call: &Call, all: bool) -> Option<&str> {
     (!all).then_some(call.namespace.as_str())
 }
@@ -134,18 +140,6 @@ fn selected(mut pods: Vec<Pod>, selector: Option<&str>) -> Result<Vec<Pod>> {
         pods.retain(|pod| selector.matches(pod.metadata.labels.as_ref()));
     }
     Ok(pods)
-}
-
-/// The pods of those names, and the errors about those that are not there.
-pub fn named(call: &Call, names: &[String]) -> (Vec<Pod>, Vec<Error>) {
-    let (mut pods, mut errors) = (Vec::new(), Vec::new());
-    for name in names {
-        match call.engine.get(&call.namespace, name) {
-            Ok(pod) => pods.push(pod),
-            Err(error) => errors.push(error),
-        }
-    }
-    (pods, errors)
 }
 
 /// The objects of those kinds and names, and the errors about those that are not there.

@@ -138,15 +138,15 @@ impl Printer {
             print("---\n")?;
         }
         self.shown += 1;
-        print(&output::objects(std::slice::from_ref(object), self.format, Asked::One)?)
+        print(&output::objects(std::slice::from_ref(object), &self.format, Asked::One)?)
     }
 
     /// All objects, as one List if there are several.
     pub fn all(&self, objects: &[Object]) -> Result<()> {
         match objects.len() {
             0 => Ok(()),
-            1 => print(&output::objects(objects, self.format, Asked::One)?),
-            _ => print(&output::objects(objects, self.format, Asked::Many)?),
+            1 => print(&output::objects(objects, &self.format, Asked::One)?),
+            _ => print(&output::objects(objects, &self.format, Asked::Many)?),
         }
     }
 }
