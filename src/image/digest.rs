@@ -80,6 +80,29 @@ impl<R: Read, W: Write> Read for Hashing<R, W> {
     }
 }
 
+/// Digests what comes in pieces.
+#[derive(Default)]
+pub(super) struct Progressive {
+    hash: Sha256,
+    size: u64,
+}
+
+impl Progressive {
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        self.hash.update(piece);
+        self.size += piece.len() as u64;
+    }
+
+    /// Bytes so far.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        Digest::from_hash(self.hash)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

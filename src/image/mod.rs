@@ -3,6 +3,8 @@
 //! ```text
 //! reference            names                      store    blobs, layers and the index on disk
 //! load archive         archives into the store    members pax compress digest    their bytes
+//! pull download        registries into the store  registry                       the protocol
+//! ingest layers        what both have in common   platform                       of an index
 //! unpack whiteout      a layer to a directory in overlayfs' form
 //! merged               layers seen as one tree, without mounting
 //! config users rootfs  what a process gets of its image: argv, env, user, root file system
@@ -12,11 +14,17 @@ mod archive;
 mod compress;
 pub mod config;
 mod digest;
+mod download;
+mod ingest;
+mod layers;
 mod load;
 mod members;
 mod merged;
 mod pax;
+mod platform;
+pub mod pull;
 mod reference;
+pub mod registry;
 pub mod rootfs;
 mod store;
 mod unpack;
@@ -36,6 +44,8 @@ pub struct Image {
     pub id: String,
     /// Digest of the manifest, `sha256:…`.
     pub manifest: String,
+    /// Digest of the index it was chosen from, if it was.
+    pub index: Option<String>,
     /// Every name it has, normalised.
     pub names: Vec<String>,
     /// Its configuration (User, Env, Entrypoint, Cmd, WorkingDir, StopSignal…).
@@ -57,6 +67,7 @@ pub fn host() -> Image {
     Image {
         id: HOST.into(),
         manifest: String::new(),
+        index: None,
         names: vec![HOST.into()],
         config: ImageConfiguration::default(),
         layers: vec!["/".into()],

@@ -5,26 +5,26 @@
 //! blobs/sha256/<digest>    manifests, configurations, layers as they came
 //! layers/<chain id>/       layers unpacked for overlayfs, shared by all images and pods
 //! empty/                   what an image without layers lies on
-//! tmp/ lock                work in progress | flock(2) of the one writer
+//! tmp/ leases/             work in progress | what it needs of the rest ([`super::ingest`])
+//! lock                     flock(2), for the moments in which any of this changes
 //! ```
 //!
-//! Readers take no lock: whatever the index names is whole. A writer first removes what the index
-//! does not reach, so whatever a killed one left is gone before it could be mistaken for a layer;
-//! one syncfs(2) before the index makes the same true after a loss of power.
+//! Readers take no lock: whatever the index names is whole. One syncfs(2) before the index makes
+//! the same true after a loss of power.
 
 use super::digest::{Digest, chain};
+use super::ingest::{self, Ingest};
+use super::layers::diffs;
 use super::{Image, Reference, archive, load};
 use crate::error::{Context, Error, Result};
-use crate::sys::{Errno, fs, inode};
-use nix::fcntl::{Flock, OFlag};
+use crate::sys::{Errno, fs};
+use nix::fcntl::Flock;
 use oci_spec::image::{
     ANNOTATION_REF_NAME, Descriptor, ImageConfiguration, ImageIndex, ImageIndexBuilder,
     ImageManifest, MediaType,
 };
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,18 +33,13 @@ const LOADED: &str = "runp.loaded";
 /// The multi-platform index that an image was chosen from.
 const INDEX: &str = "runp.index";
 
+/// Parts of blobs stay whatever their age.
+const KEEP_ALL: std::time::Duration = std::time::Duration::MAX;
+
 /// The image store of one root: `<dir>/{blobs,layers,index.json,…}`.
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
-}
-
-/// The one writer of a store.
-pub(super) struct Writer<'a> {
-    store: &'a Store,
-    /// Whether there is new content that has to reach the disk before the index.
-    changed: Cell<bool>,
-    _lock: Flock<File>,
 }
 
 /// An image that is whole in the store but not in its index yet.
@@ -68,10 +63,10 @@ impl Store {
     /// Nothing is visible of an archive that fails.
     pub fn load(&self, archive: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
         let what = || format!("load {}", archive.display());
-        let writer = self.write().doing(what)?;
-        let source = archive::Source::open(archive, || writer.scratch_file()).doing(what)?;
-        let incoming = load::load(&writer, &source, name).doing(what)?;
-        writer.publish(&incoming).doing(what)?;
+        let ingest = Ingest::begin(self).doing(what)?;
+        let source = archive::Source::open(archive, || ingest.scratch_file()).doing(what)?;
+        let incoming = load::load(&ingest, &source, name).doing(what)?;
+        ingest.publish(&incoming).doing(what)?;
         let mut manifests: Vec<Digest> = Vec::new();
         for image in incoming {
             if !manifests.contains(&image.manifest) {
@@ -116,36 +111,55 @@ impl Store {
     ///
     /// The caller makes sure that no pod uses it.
     pub fn remove(&self, reference: &Reference) -> Result<bool> {
-        let what = || format!("remove image {reference}");
-        let writer = self.write().doing(what)?;
+        self.retain(|descriptor| !names(descriptor, reference))
+            .doing(|| format!("remove image {reference}"))
+    }
+
+    /// Takes an image away, with all its names. False if there is none of that manifest digest.
+    pub fn remove_image(&self, manifest: &str) -> Result<bool> {
+        self.retain(|descriptor| descriptor.digest().as_ref() != manifest)
+            .doing(|| format!("remove image {manifest}"))
+    }
+
+    fn retain(&self, keep: impl Fn(&Descriptor) -> bool) -> Result<bool> {
+        // Also makes what a store has, if it is new.
+        let _ingest = Ingest::begin(self)?;
+        let _lock = self.lock()?;
         let index = self.index()?;
         let mut kept = index.manifests().clone();
-        kept.retain(|descriptor| !names(descriptor, reference));
+        kept.retain(keep);
         if kept.len() == index.manifests().len() {
             return Ok(false);
         }
-        writer.write_index(kept).and_then(|()| writer.sweep()).doing(what)?;
+        self.write_index(kept)?;
+        ingest::sweep(self, KEEP_ALL)?;
         Ok(true)
     }
 
+    /// Something in the store, by its name there.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(super) fn blob_name(digest: &Digest) -> String {
+        format!("blobs/sha256/{}", digest.hex())
+    }
+
+    pub(super) fn layer_name(chain: &Digest) -> String {
+        format!("layers/{}", chain.hex())
+    }
+
     pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("blobs/sha256").join(digest.hex())
+        self.path(&Self::blob_name(digest))
     }
 
     pub(super) fn layer(&self, chain: &Digest) -> PathBuf {
-        self.dir.join("layers").join(chain.hex())
+        self.path(&Self::layer_name(chain))
     }
 
-    fn write(&self) -> Result<Writer<'_>> {
-        for dir in ["blobs/sha256", "layers", "tmp", "empty"] {
-            let dir = self.dir.join(dir);
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.doing(|| format!("make {}", dir.display()))?;
-        }
-        let lock = fs::lock(&self.dir.join("lock")).doing(|| "lock the image store")?;
-        let writer = Writer { store: self, changed: Cell::new(false), _lock: lock };
-        writer.sweep().doing(|| "sweep the image store")?;
-        Ok(writer)
+    /// Held only while names change.
+    pub(super) fn lock(&self) -> Result<Flock<File>> {
+        fs::lock(&self.path("lock")).doing(|| "lock the image store")
     }
 
     fn index(&self) -> Result<ImageIndex> {
@@ -168,7 +182,7 @@ impl Store {
         let document: ImageManifest = self.document(manifest)?;
         let id = digest(document.config())?;
         let config: ImageConfiguration = self.document(&id)?;
-        let chain = chain(&load::diffs(&config)?);
+        let chain = chain(&diffs(&config)?);
         let layers = match chain.as_slice() {
             [] => vec![self.dir.join("empty")],
             chain => chain.iter().map(|layer| self.layer(layer)).collect(),
@@ -177,6 +191,7 @@ impl Store {
         let mut image = Image {
             id: id.to_string(),
             manifest: manifest.to_string(),
+            index: None,
             names: Vec::new(),
             config,
             layers,
@@ -186,56 +201,18 @@ impl Store {
         for descriptor in index.manifests() {
             if descriptor.digest().as_ref() == image.manifest {
                 image.names.extend(annotation(descriptor, ANNOTATION_REF_NAME).map(str::to_owned));
+                image.index = annotation(descriptor, INDEX).map(str::to_owned).or(image.index);
                 let loaded = annotation(descriptor, LOADED).and_then(|time| time.parse().ok());
                 image.loaded = image.loaded.max(loaded.unwrap_or(0));
             }
         }
         Ok(image)
     }
-}
 
-impl Writer<'_> {
-    pub(super) fn store(&self) -> &Store {
-        self.store
-    }
-
-    /// A file that vanishes with its last descriptor.
-    pub(super) fn scratch_file(&self) -> Result<File> {
-        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR;
-        Ok(fs::open(&self.store.dir.join("tmp"), flags, 0o600)?)
-    }
-
-    /// A place for work in progress; there is one writer, so its name need only differ from those
-    /// it uses at the same time.
-    pub(super) fn scratch(&self, name: &str) -> PathBuf {
-        self.store.dir.join("tmp").join(name)
-    }
-
-    /// Stores a small blob; one that is there but damaged is mended.
-    pub(super) fn put(&self, content: &[u8]) -> Result<Digest> {
-        let digest = Digest::of(content);
-        let place = self.store.blob(&digest);
-        let there = fs::read_limited(&place, content.len() as u64);
-        if there.is_ok_and(|there| there == content) {
-            return Ok(digest);
-        }
-        let scratch = self.scratch("document");
-        fs::write_atomic(&scratch, content, 0o600)?;
-        self.keep(&scratch, &place)?;
-        Ok(digest)
-    }
-
-    /// Moves finished work to its place.
-    pub(super) fn keep(&self, scratch: &Path, place: &Path) -> Result<()> {
-        self.changed.set(true);
-        std::fs::rename(scratch, place).doing(|| format!("move to {}", place.display()))
-    }
-
-    /// Adds images to the index. A name moves to the new image, and the old one stays without it,
-    /// as pods may be running on it.
-    fn publish(&self, incoming: &[Incoming]) -> Result<()> {
+    /// Adds images to the index; the caller holds the lock.
+    pub(super) fn add(&self, incoming: &[Incoming]) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let mut manifests = self.store.index()?.manifests().clone();
+        let mut manifests = self.index()?.manifests().clone();
         for image in incoming {
             if image.name.as_ref().is_some_and(super::is_host) {
                 return Err(Error::user("the name \"host\" is the embedded image's"));
@@ -244,63 +221,32 @@ impl Writer<'_> {
             add(&mut manifests, image, name.as_deref(), now)?;
         }
         let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
-        fs::write_atomic(&self.store.dir.join("oci-layout"), layout, 0o600)?;
-        if self.changed.get() {
-            inode::syncfs(&self.store.dir)?;
-        }
+        fs::write_atomic(&self.path("oci-layout"), layout, 0o600)?;
         self.write_index(manifests)
     }
 
     fn write_index(&self, manifests: Vec<Descriptor>) -> Result<()> {
         let index = serde_json::to_vec(&index_of(manifests)?)
             .map_err(|error| Error::system(error.to_string()))?;
-        Ok(fs::write_atomic(&self.store.dir.join("index.json"), &index, 0o600)?)
+        Ok(fs::write_atomic(&self.path("index.json"), &index, 0o600)?)
     }
 
-    /// Removes what the index does not reach; of a store with a damaged image only work in
-    /// progress, so that the image can still be loaded anew or removed.
-    fn sweep(&self) -> Result<()> {
-        let dir = &self.store.dir;
-        remove_others(&dir.join("tmp"), |_| false)?;
-        remove_others(dir, |name| !name.ends_with(".tmp"))?;
-        let Ok((blobs, layers)) = self.reachable() else { return Ok(()) };
-        remove_others(&dir.join("blobs/sha256"), |name| blobs.contains(name))?;
-        remove_others(&dir.join("layers"), |name| layers.contains(name))
-    }
-
-    /// File names of all blobs and layers that the index needs.
-    fn reachable(&self) -> Result<(HashSet<String>, HashSet<String>)> {
-        let (mut blobs, mut layers) = (HashSet::new(), HashSet::new());
-        for descriptor in self.store.index()?.manifests() {
+    /// Names in the store of all blobs and layers that the index needs.
+    pub(super) fn reachable(&self) -> Result<HashSet<String>> {
+        let mut names = HashSet::new();
+        for descriptor in self.index()?.manifests() {
             let manifest = digest(descriptor)?;
-            let document: ImageManifest = self.store.document(&manifest)?;
+            let document: ImageManifest = self.document(&manifest)?;
             let config = digest(document.config())?;
-            let image: ImageConfiguration = self.store.document(&config)?;
-            layers.extend(chain(&load::diffs(&image)?).iter().map(|layer| layer.hex().to_owned()));
+            let image: ImageConfiguration = self.document(&config)?;
+            names.extend(chain(&diffs(&image)?).iter().map(Self::layer_name));
             for layer in document.layers() {
-                blobs.insert(digest(layer)?.hex().to_owned());
+                names.insert(Self::blob_name(&digest(layer)?));
             }
-            blobs.extend([manifest.hex().to_owned(), config.hex().to_owned()]);
+            names.extend([Self::blob_name(&manifest), Self::blob_name(&config)]);
         }
-        Ok((blobs, layers))
+        Ok(names)
     }
-}
-
-/// Removes what `keep` does not name from a directory of ours.
-fn remove_others(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(&keep) {
-            continue;
-        }
-        let path = entry.path();
-        let removed = match entry.file_type()?.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false => std::fs::remove_file(&path),
-        };
-        removed.doing(|| format!("remove {}", path.display()))?;
-    }
-    Ok(())
 }
 
 fn add(

@@ -1,7 +1,7 @@
 //! The command line as data: globals and verbs; each verb's own flags stand with the verb.
 
 use super::{
-    api_resources, apply, completion, delete, describe, exec, get, images, load, logs, tree,
+    api_resources, apply, completion, delete, describe, exec, get, images, load, logs, pull, tree,
     version,
 };
 use crate::error::{Context, Error, Result};
@@ -59,6 +59,8 @@ pub enum Verb {
     Load(load::Flags),
     /// List images
     Images(images::Flags),
+    /// Pull images from registries
+    Pull(pull::Flags),
     /// Show a pod as its processes
     Tree(tree::Flags),
     /// Print a shell's completion script

@@ -17,6 +17,7 @@ mod images;
 mod load;
 mod logs;
 mod monitor;
+mod pull;
 mod resource;
 mod selection;
 mod tree;
@@ -115,6 +116,7 @@ fn run(cli: Cli) -> Outcome {
         Verb::Images(args) => images::run(&call, &args),
         Verb::Load(args) => load::run(&call, &args),
         Verb::Logs(args) => logs::run(&call, &args),
+        Verb::Pull(args) => pull::run(&call, &args),
         Verb::Tree(args) => tree::run(&call, &args),
         Verb::ApiResources(_) | Verb::ApiVersions(_) | Verb::Completion(_) | Verb::Version(_) => {
             Ok(0)

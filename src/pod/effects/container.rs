@@ -29,7 +29,7 @@ pub fn start(
     reply: &mut Reply,
 ) -> Result<()> {
     let container = &*place.container(name)?;
-    let found = match find(&place.config.paths, container) {
+    let found = match find(place, container, reply) {
         Ok(found) => found,
         Err((fault, message)) => {
             let container = name.to_owned();
@@ -42,7 +42,7 @@ pub fn start(
         image_id: found.id.clone(),
         // One that nobody knows is as good as none.
         stop_signal: image::config::stop_signal(&found.image.config).unwrap_or(0),
-        pulled: None,
+        pulled: found.pulled.clone(),
     })?;
     let instance = Instance {
         place,

@@ -1,10 +1,18 @@
-//! Finding the image of a container.
+//! Finding the image of a container, and pulling it if its policy says so.
 
-use crate::error::Error;
-use crate::image::{self, Image, Reference};
-use crate::pod::Paths;
-use crate::pod::event::ImageFault;
-use k8s_openapi::api::core::v1::Container;
+use super::Place;
+use crate::error::{Context, Error, Result};
+use crate::image::pull::{self, Options};
+use crate::image::registry::Keyring;
+use crate::image::{self, Image, Reference, Store};
+use crate::pod::event::{Event, ImageFault, Pulled};
+use crate::pod::objects;
+use crate::pod::worker::Reply;
+use k8s_openapi::api::core::v1::{Container, Secret};
+use std::time::{Duration, Instant};
+
+/// How long a registry may be silent.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A container's image, found.
 pub struct Found {
@@ -14,38 +22,100 @@ pub struct Found {
     pub id: String,
     /// The image.
     pub image: Image,
+    /// The pull, if one was needed.
+    pub pulled: Option<Pulled>,
 }
 
-/// Finds the image that `container` wants; the errors are the kubelet's.
+/// Why there is none; the machine adds the kubelet's words.
+type Fault = (ImageFault, String);
+
+/// Finds the image that `container` wants, and pulls it if need be.
 pub fn find(
-    paths: &Paths,
+    place: &Place,
     container: &Container,
-) -> std::result::Result<Found, (ImageFault, String)> {
+    reply: &mut Reply,
+) -> std::result::Result<Found, Fault> {
     let wanted = container.image.as_deref().unwrap_or_default();
     if wanted == image::HOST {
-        return Ok(Found { name: wanted.into(), id: wanted.into(), image: image::host() });
+        let (name, id) = (wanted.into(), wanted.into());
+        return Ok(Found { name, id, image: image::host(), pulled: None });
     }
-    let reference = Reference::parse(wanted).map_err(|error| {
-        // The machine adds the kubelet's words around what is found here.
-        (ImageFault::InvalidName, error.to_string())
+    let reference =
+        Reference::parse(wanted).map_err(|error| (ImageFault::InvalidName, error.to_string()))?;
+    let inspect = |error: Error| (ImageFault::Inspect, error.to_string());
+    let store = Store::open(&place.config.paths.lib.join("images")).map_err(inspect)?;
+    let there = store.find(&reference).map_err(inspect)?;
+    let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    match there {
+        Some(image) if policy != "Always" => Ok(found(&reference, image, None)),
+        None if policy == "Never" => Err((ImageFault::NeverPull, String::new())),
+        _ => {
+            let lost = |error: Error| (ImageFault::Pull, error.to_string());
+            reply.send(&Event::ImagePulling { container: container.name.clone() }).map_err(lost)?;
+            pull(place, &store, &reference, policy)
+        }
+    }
+}
+
+fn found(reference: &Reference, image: Image, pulled: Option<Pulled>) -> Found {
+    let digest = image.index.as_ref().unwrap_or(&image.manifest);
+    let id = format!("{}/{}@{digest}", reference.registry, reference.repository);
+    Found { name: reference.to_string(), id, image, pulled }
+}
+
+fn pull(
+    place: &Place,
+    store: &Store,
+    reference: &Reference,
+    policy: &str,
+) -> std::result::Result<Found, Fault> {
+    let keyring = keyring(place).map_err(|error| (ImageFault::Pull, error.to_string()))?;
+    let began = Instant::now();
+    let options = Options {
+        keyring: &keyring,
+        if_absent: policy != "Always",
+        patience: PATIENCE,
+        progress: &|_| {},
+    };
+    let done = pull::pull(store, reference, &options).map_err(|failed| {
+        let fault = if failed.is_unavailable { ImageFault::Unavailable } else { ImageFault::Pull };
+        (fault, failed.error.to_string())
     })?;
-    let store = image::Store::open(&paths.lib.join("images"));
-    let found = store
-        .and_then(|store| store.find(&reference))
-        .map_err(|error: Error| (ImageFault::Inspect, error.to_string()))?;
-    let repository = format!("{}/{}", reference.registry, reference.repository);
-    match found {
-        Some(image) => {
-            let id = format!("{repository}@{}", image.manifest);
-            Ok(Found { name: reference.to_string(), id, image })
+    let all = began.elapsed();
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let pulled = Pulled {
+        took: millis(all.saturating_sub(done.waited)),
+        with_waiting: millis(all),
+        size: done.image.size,
+    };
+    Ok(found(reference, done.image, Some(pulled)))
+}
+
+/// The pod's pull secrets, then what the machine has. As with the kubelet, a secret that is not
+/// there does not keep an image from being pulled without it.
+fn keyring(place: &Place) -> Result<Keyring> {
+    let mut keyring = Keyring::default();
+    let namespace = place.pod.metadata.namespace.as_deref().unwrap_or("default");
+    let secrets = place.pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets.as_ref());
+    for reference in secrets.into_iter().flatten() {
+        if let Some(secret) = objects::secret(&place.config.paths, namespace, &reference.name)? {
+            add(&mut keyring, &secret).doing(|| format!("secret {}", reference.name))?;
         }
-        None if container.image_pull_policy.as_deref() == Some("Never") => {
-            Err((ImageFault::NeverPull, String::new()))
+    }
+    keyring.add_files()?;
+    Ok(keyring)
+}
+
+/// A secret of another type says nothing about registries.
+fn add(keyring: &mut Keyring, secret: &Secret) -> Result<()> {
+    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
+    match secret.type_.as_deref() {
+        Some("kubernetes.io/dockerconfigjson") => {
+            data(".dockerconfigjson").map_or(Ok(()), |json| keyring.add_dockerconfigjson(&json.0))
         }
-        None => {
-            let text = "it is not in the image store, and pulling from registries is not \
-                        supported; podctl load -i ARCHIVE brings it in";
-            Err((ImageFault::Pull, text.into()))
+        Some("kubernetes.io/dockercfg") => {
+            data(".dockercfg").map_or(Ok(()), |json| keyring.add_dockercfg(&json.0))
         }
+        _ => Ok(()),
     }
 }
