@@ -6,7 +6,8 @@ mod volumes;
 use super::Pod;
 use super::quantity::{Quantity, ZERO};
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, HTTPGetAction, LifecycleHandler, PodSpec, Probe, Toleration,
+    Container, EnvVar, EphemeralContainer, HTTPGetAction, LifecycleHandler, PodSpec, Probe,
+    Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 
@@ -79,6 +80,15 @@ fn pod_resource_defaults(spec: &mut PodSpec) {
     for (name, limit) in limits {
         requests.entry(name).or_insert(limit);
     }
+}
+
+/// Fills in the API's defaults of an ephemeral container.
+pub fn set_ephemeral_defaults(container: &mut EphemeralContainer) {
+    fill(&mut container.termination_message_path, "/dev/termination-log");
+    fill(&mut container.termination_message_policy, "File");
+    let image = container.image.as_deref().unwrap_or_default();
+    fill(&mut container.image_pull_policy, pull_policy(image));
+    container.resources.get_or_insert_default();
 }
 
 fn container_defaults(container: &mut Container, host_network: bool) {

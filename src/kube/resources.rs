@@ -3,7 +3,9 @@
 
 use super::Pod;
 use super::quantity::{Quantity, ZERO};
+use super::roster::{self, Role};
 use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Length of a quota period in microseconds.
@@ -91,25 +93,41 @@ pub fn container(container: &Container) -> Limits {
     }
 }
 
-/// What the cgroup around all containers of `pod` is given: the sum of what they request, and of
-/// their limits where every one has a limit.
+/// What the cgroup around all containers of `pod` is given: what they request together, and their
+/// limits together where every one has a limit.
 pub fn pod(pod: &Pod) -> Limits {
     let containers = containers(pod);
     let all = |name: &str| -> Option<Quantity> {
-        let limits: Option<Vec<Quantity>> =
-            containers.iter().map(|c| positive(c, Side::Limits, name)).collect();
-        limits.filter(|limits| !limits.is_empty()).map(|limits| limits.into_iter().sum())
+        let of = |container: &Container| positive(container, Side::Limits, name);
+        let limited = !containers.is_empty() && containers.iter().all(|(_, it)| of(it).is_some());
+        limited.then(|| together(&containers, of))
     };
     match qos(pod) {
         Qos::BestEffort => Limits { shares: MIN_SHARES, ..Limits::default() },
         _ => Limits {
-            shares: shares(
-                containers.iter().filter_map(|c| requested(c, "cpu")).sum::<Quantity>().milli(),
-            ),
+            shares: shares(together(&containers, |c| requested(c, "cpu")).milli()),
             quota: all("cpu").and_then(|limit| quota(limit.milli())),
             memory: all("memory").map(Quantity::value),
         },
     }
+}
+
+/// The most that the containers need at one time: an init container runs beside the sidecars before
+/// it, the others beside all sidecars (component-helpers, `AggregateContainerRequests`).
+fn together(
+    containers: &[(Role, Cow<'_, Container>)],
+    of: impl Fn(&Container) -> Option<Quantity>,
+) -> Quantity {
+    let (mut sidecars, mut most, mut regular) = (ZERO, ZERO, ZERO);
+    for (role, container) in containers {
+        let one = of(container).unwrap_or(ZERO);
+        match role {
+            Role::Regular => regular = [regular, one].into_iter().sum(),
+            Role::Sidecar => sidecars = [sidecars, one].into_iter().sum(),
+            _ => most = most.max([sidecars, one].into_iter().sum()),
+        }
+    }
+    most.max([regular, sidecars].into_iter().sum())
 }
 
 /// The quality of service class of `pod`.
@@ -119,14 +137,16 @@ pub fn qos(pod: &Pod) -> Qos {
     let asks = |c: &Container, name| {
         [Side::Limits, Side::Requests].iter().any(|side| positive(c, *side, name).is_some())
     };
-    if !containers.iter().any(|c| NAMES.iter().any(|name| asks(c, name))) {
+    if !containers.iter().any(|(_, c)| NAMES.iter().any(|name| asks(c, name))) {
         return Qos::BestEffort;
     }
     let guaranteed = |name: &&str| {
-        let limited = |c| positive(c, Side::Limits, name);
-        containers.iter().all(|c| limited(c).is_some())
-            && containers.iter().filter_map(limited).sum::<Quantity>()
-                == containers.iter().filter_map(|c| requested(c, name)).sum()
+        let limited = |c: &Container| positive(c, Side::Limits, name);
+        let sum = |of: &dyn Fn(&Container) -> Option<Quantity>| {
+            containers.iter().filter_map(|(_, c)| of(c)).sum::<Quantity>()
+        };
+        containers.iter().all(|(_, c)| limited(c).is_some())
+            && sum(&limited) == sum(&|c| requested(c, name))
     };
     if NAMES.iter().all(guaranteed) { Qos::Guaranteed } else { Qos::Burstable }
 }
@@ -137,8 +157,9 @@ fn requested(container: &Container, name: &str) -> Option<Quantity> {
     request.or_else(|| positive(container, Side::Limits, name))
 }
 
-fn containers(pod: &Pod) -> &[Container] {
-    pod.spec.as_ref().map_or(&[], |spec| &spec.containers)
+/// Those that may ask for something.
+fn containers(pod: &Pod) -> Vec<(Role, Cow<'_, Container>)> {
+    roster::all(pod).into_iter().filter(|(role, _)| *role != Role::Ephemeral).collect()
 }
 
 /// `oom_score_adj` of `container` of `pod`, on a node of `node_memory` bytes.
@@ -163,6 +184,27 @@ pub const SANDBOX_OOM_SCORE_ADJ: i32 = -998;
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn init_containers_count_while_they_run() {
+        let of = |name: &str, cpu: &str, policy: Value| {
+            json!({"name": name, "restartPolicy": policy,
+                "resources": {"limits": {"cpu": cpu, "memory": "64Mi"}}})
+        };
+        let mut value: Pod = serde_json::from_value(json!({"spec": {
+            "initContainers": [
+                of("a", "1", Value::Null), of("s", "500m", "Always".into()),
+                of("b", "2", Value::Null), of("t", "100m", "Always".into()),
+            ],
+            "containers": [of("c", "1", Value::Null)],
+        }}))
+        .unwrap();
+        assert_eq!(pod(&value).quota, Some(250_000), "b beside s");
+        assert_eq!(qos(&value), Qos::Guaranteed);
+        value.spec.as_mut().unwrap().init_containers.as_mut().unwrap()[0].resources = None;
+        assert_eq!(pod(&value).quota, None, "one is unlimited");
+        assert_eq!(qos(&value), Qos::Burstable);
+    }
 
     fn pod_of(resources: &[Value]) -> Pod {
         let container = |resources: &Value| json!({"name": "c", "resources": resources});
@@ -225,7 +267,7 @@ mod tests {
     fn cgroups_of_containers_and_pods() {
         let limited = json!({"limits": {"cpu": "500m", "memory": "64Mi"}});
         let asking = json!({"requests": {"cpu": "250m", "memory": "32Mi"}});
-        let first = |pod: &Pod| container(&containers(pod)[0]);
+        let first = |pod: &Pod| container(&containers(pod)[0].1);
         let both = pod_of(&[limited.clone(), asking.clone()]);
         let memory = Some(64 << 20);
         assert_eq!(first(&both), Limits { shares: 512, quota: Some(50_000), memory });
@@ -241,7 +283,7 @@ mod tests {
     fn the_oom_killer_prefers_who_asked_for_least() {
         let score = |resources: Value| {
             let pod = pod_of(&[resources]);
-            oom_score_adj(&pod, &containers(&pod)[0], 8 << 30)
+            oom_score_adj(&pod, &containers(&pod)[0].1, 8 << 30)
         };
         assert_eq!(score(json!({})), 1000);
         assert_eq!(score(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), -997);

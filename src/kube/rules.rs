@@ -151,7 +151,7 @@ pub const RULES: &[Rule] = &[
         "without a cluster DNS all three give the node's resolv.conf, as in Kubernetes",
     ),
     idle("spec.enableServiceLinks", "there are no services"),
-    no("spec.ephemeralContainers", "later"),
+    so("spec.ephemeralContainers[].targetContainerName", "`podctl debug` adds the container"),
     no("spec.hostAliases", "later"),
     no("spec.hostIPC", "later"),
     yes("spec.hostNetwork"),

@@ -150,6 +150,12 @@ fn created(object: &mut Object, config: &Config) -> Result<()> {
     metadata.uid = Some(uid.doing(|| "make an object's uid")?.trim().to_owned());
     metadata.creation_timestamp = Some(Time(Timestamp::now()));
     if let Object::Pod(pod) = object {
+        if pod.spec.iter().flat_map(|spec| &spec.ephemeral_containers).any(|all| !all.is_empty()) {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let cause = "spec.ephemeralContainers: Forbidden: cannot be set on create";
+            let story = format!("The Pod \"{name}\" is invalid: {cause}");
+            return Err(Error::new(Kind::Invalid, story));
+        }
         pod.metadata.generation = Some(1);
         if let Some(spec) = &mut pod.spec {
             spec.node_name = Some(config.node.clone());

@@ -95,12 +95,13 @@ pub fn copy(
     }
 }
 
-/// A container's status, init containers included.
+/// A container's status, of whatever kind it is.
 pub fn container_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
     let regular = status.container_statuses.iter().flatten();
     let init = status.init_container_statuses.iter().flatten();
-    regular.chain(init).find(|status| status.name == container)
+    let ephemeral = status.ephemeral_container_statuses.iter().flatten();
+    regular.chain(init).chain(ephemeral).find(|status| status.name == container)
 }
 
 /// Woken by the log's directory (writing, rotation) and by the pod's (a new status, removal).

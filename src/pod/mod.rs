@@ -6,6 +6,7 @@ pub mod apply;
 mod brief;
 pub mod change;
 pub mod conditions;
+mod debug;
 pub mod effects;
 pub mod event;
 pub mod gc;
@@ -40,7 +41,7 @@ pub mod worker;
 use crate::error::{Error, Kind, Result};
 use crate::image;
 use crate::kube::{Decoded, Object, Pod, Resource};
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{EphemeralContainer, Event};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -355,6 +356,16 @@ impl Engine {
         seen: &mut dyn FnMut(Change) -> Result<bool>,
     ) -> Result<()> {
         watch::watch(self, options, seen)
+    }
+
+    /// Adds an ephemeral container to a pod; its monitor starts it. Returns the pod as wanted now.
+    pub fn add_ephemeral(
+        &self,
+        namespace: &str,
+        name: &str,
+        container: EphemeralContainer,
+    ) -> Result<Pod> {
+        debug::add_ephemeral(&self.config, (namespace, name), container)
     }
 
     /// Marks a pod for deletion and makes sure its monitor acts; returns without waiting.

@@ -3,6 +3,7 @@
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use runp::pod::{Config, Engine, Network, Paths};
 use runp::sys::{clone, poll};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -82,6 +83,13 @@ impl Instance {
     /// Where the store has a pod.
     pub fn pod_dir(&self, pod: &str) -> PathBuf {
         self.root().join("lib/pods/default").join(pod)
+    }
+
+    /// The engine itself, for what is not podctl's grammar.
+    pub fn engine(&self) -> Engine {
+        let (paths, node) = (Paths::below(&self.root()), "node".into());
+        let network = Network::Bridge;
+        Engine::open(Config { paths, node, network, pod_cidr: None }).unwrap()
     }
 
     /// `podctl ARGS`, to be started.

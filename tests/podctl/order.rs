@@ -1,6 +1,7 @@
 //! The order in which the containers of a pod come and go.
 
 use super::instance::Instance;
+use k8s_openapi::api::core::v1::EphemeralContainer;
 use serde_json::Value;
 use std::fs;
 
@@ -149,5 +150,36 @@ fn a_rule_restarts_and_the_deadline_ends() {
     let status = instance.wait_for("ends", |status| status["phase"] == "Failed");
     assert_eq!(status["reason"], "DeadlineExceeded");
     instance.delete("ends");
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn an_ephemeral_container_joins_the_pod() {
+    let Some(instance) = Instance::new("ephemeral") else { return };
+    instance.apply(super::apply::TWO);
+    instance.wait_running("two");
+    let engine = instance.engine();
+    let script = "ps -o args | grep -q '[h]ttpd'; echo found $?; ip addr | grep -c eth0; exit 5";
+    let debugger = |name: &str| -> EphemeralContainer {
+        serde_json::from_value(serde_json::json!({
+            "name": name, "image": "host", "command": ["busybox", "sh", "-c", script],
+            "targetContainerName": "web",
+        }))
+        .unwrap()
+    };
+    engine.add_ephemeral("default", "two", debugger("shell")).unwrap();
+    let status = instance.wait_for("two", |status| {
+        status["ephemeralContainerStatuses"][0]["state"]["terminated"].is_object()
+    });
+    let ended = &status["ephemeralContainerStatuses"][0]["state"]["terminated"];
+    assert_eq!(ended["exitCode"], 5);
+    let log = instance.podctl(&["logs", "two", "-c", "shell"]).ok();
+    assert!(log.starts_with("found 0\n"), "{log}");
+    let twice = engine.add_ephemeral("default", "two", debugger("shell")).unwrap_err();
+    let cause = "spec.ephemeralContainers[1].name: Duplicate value: \"shell\"";
+    assert!(twice.to_string().contains(cause), "{twice}");
+    assert!(instance.apply(super::apply::TWO).contains("unchanged"));
+    assert!(status["containerStatuses"].as_array().unwrap().iter().all(|it| it["ready"] == true));
+    instance.delete("two");
     instance.assert_nothing_left();
 }

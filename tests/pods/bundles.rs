@@ -54,7 +54,7 @@ fn bundle(manifest: &str) -> Value {
         attempt: 2,
         image: &image,
         user: &user,
-        sandbox: &Sandbox { id: "5a4db0c5", pid: 4711 },
+        sandbox: &Sandbox { id: "5a4db0c5", pid: 4711, target: None },
         places: &Places {
             rootfs: path("/bundle/rootfs"),
             overlay: path("/overlay"),

@@ -115,6 +115,20 @@ impl Instance<'_> {
         translate::credentials(&self.place.pod, image::rootfs::user(image, wanted)?)
     }
 
+    /// The process that an ephemeral container is to see.
+    fn target(&self) -> Result<Option<i32>> {
+        let all = self.place.pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter());
+        let own = all.flatten().find(|it| it.name == self.container.name);
+        let Some(name) = own.and_then(|own| own.target_container_name.as_ref()) else {
+            return Ok(None);
+        };
+        let target = self.state.container(name).filter(|target| target.pid > 0);
+        let pid = target.map(|target| target.pid);
+        pid.map(Some).ok_or_else(|| {
+            Error::user(format!("unable to find target container {name:?}: it does not run"))
+        })
+    }
+
     fn make_places(&self, dir: &Path) -> Result<()> {
         let overlay = overlay(self.place, &self.id);
         make_private_dir(&dir.join("rootfs"))?;
@@ -143,7 +157,11 @@ impl Instance<'_> {
             attempt: self.attempt,
             image: &self.found.image,
             user,
-            sandbox: &Sandbox { id: &self.state.sandbox.id, pid: self.state.sandbox.pid },
+            sandbox: &Sandbox {
+                id: &self.state.sandbox.id,
+                pid: self.state.sandbox.pid,
+                target: self.target()?,
+            },
             places: &Places {
                 rootfs: &dir.join("rootfs"),
                 overlay: &overlay(place, &self.id),

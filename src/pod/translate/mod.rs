@@ -64,6 +64,8 @@ pub struct Sandbox<'a> {
     pub id: &'a str,
     /// The pause process: its namespaces are joined by `/proc/<pid>/ns`.
     pub pid: i32,
+    /// The init process of the container that this one is to look into.
+    pub target: Option<i32>,
 }
 
 /// Files and directories of a container on the host; all exist but those of the overlay's
@@ -201,6 +203,8 @@ fn namespaces(pod: &Pod, sandbox: &Sandbox<'_>) -> Vec<Value> {
     }
     namespaces.push(if shares_processes(pod) {
         json!({"type": "pid", "path": of("pid")})
+    } else if let Some(target) = sandbox.target {
+        json!({"type": "pid", "path": format!("/proc/{target}/ns/pid")})
     } else {
         json!({"type": "pid"})
     });
