@@ -80,13 +80,17 @@ fn several_run_in_their_order() {
 
 #[test]
 fn a_failure_before_the_start_undoes_everything() {
-    for kind in &KINDS[..4] {
+    for kind in &KINDS[..5] {
         let Some(mut case) = with_hooks("hook-fails") else { return };
         case.config["hooks"][kind] = json!([{"path": "/bin/sh",
             "args": ["sh", "-c", "echo what went wrong >&2; exit 3"]}]);
-        let done = case.run();
-        assert_eq!(done.status, 1, "{kind}: {done:?}");
-        assert!(done.err.contains(kind) && done.err.contains('3'), "{kind}: {done:?}");
+        case.run().fails(
+            1,
+            &format!(
+                "error running {kind} hook #0: run /bin/sh (hooks.{kind}[0]): exit status 3, \
+                 output: what went wrong"
+            ),
+        );
         case.assert_nothing_left();
     }
 }
@@ -99,8 +103,11 @@ fn a_failing_poststop_hook_stops_nothing() {
     let pid = case.create();
     case.start();
     super::common::has_exited(pid);
-    let done = case.runp(&["delete", "--force", &case.id]);
-    assert!(done.err.contains("poststop"), "{done:?}");
+    let done = case.runp(&["delete", &case.id]);
+    assert_eq!(done.status, 0, "{done:?}");
+    let said =
+        "level=warning msg=\"error running poststop hook #0: run /not/there (hooks.poststop[0])";
+    assert!(done.err.contains(said), "{done:?}");
     assert_eq!(log(&case).len(), 1, "the next one runs all the same");
     case.assert_nothing_left();
 }
@@ -112,6 +119,38 @@ fn a_hook_has_a_deadline() {
         "args": ["sh", "-c", "sleep 1000"], "timeout": 1}]});
     let done = case.run();
     assert_eq!(done.status, 1, "{done:?}");
-    assert!(done.err.contains("createRuntime") && done.err.contains("1 s"), "{done:?}");
+    assert!(
+        done.err.contains("createRuntime")
+            && done.err.contains("hook ran past specified timeout of 1.0s"),
+        "{done:?}"
+    );
+    case.assert_nothing_left();
+}
+
+#[test]
+fn a_hook_without_an_environment_has_that_of_whoever_runs_it() {
+    let Some(mut case) = with_hooks("hook-env") else { return };
+    let env = |at: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("env > {at}")]}]);
+    let outside = case.path("env");
+    case.config["process"]["env"] = json!(["PATH=/bin", "ONE=two"]);
+    case.env = vec![("CALLERS".into(), "own".into())];
+    case.config["hooks"] = json!({"createRuntime": env(outside.to_str().unwrap())});
+    case.run().ok();
+    let read = |path: &std::path::Path| fs::read_to_string(path).unwrap();
+    assert!(read(&outside).contains("CALLERS=own\n"));
+    case.config["hooks"] = json!({"startContainer": env("/log")});
+    for how in ["run", "create"] {
+        match how {
+            "run" => assert_eq!(case.run().ok(), ""),
+            _ => assert!(case.up() > 0),
+        }
+        let log = read(&case.path("log"));
+        assert!(log.contains("ONE=two\n") && log.contains("HOME=/root\n"), "{how}: {log}");
+        assert!(!log.contains("CALLERS"), "{how}: {log}");
+    }
+    case.runp(&["delete", "-f", &case.id]).ok();
+    case.config["hooks"] = json!({"createContainer": env(outside.to_str().unwrap())});
+    case.run().ok();
+    assert!(!read(&outside).contains("CALLERS") && !read(&outside).contains("ONE="));
     case.assert_nothing_left();
 }

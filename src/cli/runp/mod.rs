@@ -112,7 +112,7 @@ fn command(name: &str, rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     match name {
         "checkpoint" => parse::command(rest).and_then(|_: flags::Checkpoint| needs_criu(name)),
         "create" => create(rest, call, log),
-        "delete" => delete(rest, call),
+        "delete" => delete(rest, call, log),
         "events" => watch::events(rest, call),
         "exec" => exec::exec(rest, call),
         "explain" => show::explain(rest, call),
@@ -192,9 +192,10 @@ fn run(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     } else {
         ops::Then::Delete
     };
-    let status = launch(&flags.launch, call, log)
+    let (status, warnings) = launch(&flags.launch, call, log)
         .and_then(|(bundle, options)| ops::run(&bundle, &options, after))
         .doing(|| "runp run failed")?;
+    warnings.iter().for_each(|warning| log.write(Level::Warning, warning));
     Ok(exit_status(status))
 }
 
@@ -263,10 +264,11 @@ fn kill(rest: Vec<OsString>, call: &Call) -> Outcome {
     Ok(0)
 }
 
-fn delete(rest: Vec<OsString>, call: &Call) -> Outcome {
+fn delete(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     let flags: flags::Delete = parse::command(rest)?;
     parse::count::<flags::Delete>(flags.ids.len(), Count::Exactly(1))?;
-    ops::delete(&call.root, &only(&flags.ids), flags.force)?;
+    let warnings = ops::delete(&call.root, &only(&flags.ids), flags.force)?;
+    warnings.iter().for_each(|warning| log.write(Level::Warning, warning));
     Ok(0)
 }
 

@@ -119,7 +119,9 @@ impl<'a> Parent<'a> {
         let container = container.ok_or_else(|| Error::new(Kind::Bug, "hooks of no container"))?;
         let started = point == HookPoint::StartContainer;
         let state = container.state(if started { Status::Created } else { Status::Creating });
-        let inside = hooks::Inside { init: &self.launched()?.pidfd, kinds: &self.plan.namespaces };
+        let process = self.job.process.filter(|_| started);
+        let (init, kinds) = (&self.launched()?.pidfd, self.plan.namespaces.as_slice());
+        let inside = hooks::Inside { init, kinds, process };
         let own = matches!(point, HookPoint::CreateContainer | HookPoint::StartContainer);
         let inside = own.then_some(inside);
         hooks::run(list.as_deref().unwrap_or_default(), point.name(), &state, inside)

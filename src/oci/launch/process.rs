@@ -123,7 +123,7 @@ pub(super) fn find(candidates: &[CString]) -> Result<()> {
 /// Hands over to `last`, which executes the program and reports on the control socket if it cannot.
 pub(super) fn execute(program: &Program, tools: &mut Tools, slots: &Slots) -> Result<()> {
     if program.home {
-        set_home(program.uid, tools, slots)?;
+        set_home(program.uid, &mut tools.envp, slots.root()?)?;
     }
     Err(exec::execve_fd(tools.last.as_fd(), &tools.argv, &tools.envp))
 }
@@ -133,10 +133,10 @@ const PASSWD_LIMIT: usize = 64 << 10;
 
 /// `HOME` as the container's `/etc/passwd` has it, else `/`. The file is the image's, so it may be
 /// anything: it must be a regular one, and only a part is read.
-fn set_home(uid: u32, tools: &mut Tools, slots: &Slots) -> Result<()> {
+pub(super) fn set_home(uid: u32, envp: &mut exec::CVec, root: BorrowedFd<'_>) -> Result<()> {
     let mut search = PasswdSearch::new(uid);
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    if let Ok(file) = open_in_root(slots.root()?, c"etc/passwd", flags, 0)
+    if let Ok(file) = open_in_root(root, c"etc/passwd", flags, 0)
         && SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
     {
         let mut chunk = [0; 1024];
@@ -151,7 +151,7 @@ fn set_home(uid: u32, tools: &mut Tools, slots: &Slots) -> Result<()> {
         }
         search.feed(b'\n');
     }
-    tools.envp.set_spare(b"HOME=", search.home().unwrap_or(b"/"))
+    envp.set_spare(b"HOME=", search.home().unwrap_or(b"/"))
 }
 
 /// Finds the sixth field of the first line whose third is `uid`, byte by byte and without memory of

@@ -67,7 +67,7 @@ pub(super) fn bring_up(
     made.map(|launched| (container, launched)).map_err(|error| {
         // The one way down, from wherever it went wrong.
         match delete(&options.root, &options.id, true) {
-            Ok(()) => error,
+            Ok(warnings) => warnings.into_iter().fold(error, crate::error::Error::hint),
             Err(left) => error.hint(format!("removing what was made failed too: {left}")),
         }
     })
@@ -88,7 +88,9 @@ fn launch_in(
     let start = if waits { Some(listen(&container.dir)?) } else { None };
     let hooks = bundle.spec.hooks().as_ref();
     let trace = options.trace.as_deref();
-    let job = Job { container: Some(container), hooks, start, console, trace, ..Job::default() };
+    let process = bundle.spec.process().as_ref();
+    let container = Some(container);
+    let job = Job { container, hooks, process, start, console, trace, ..Job::default() };
     let launched = launch::launch(plan, job)?;
     tell.of(&launched)?;
     Ok(launched)

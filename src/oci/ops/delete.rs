@@ -15,8 +15,8 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Removes a stopped (or created) container; with `force` kills it first and never fails on one
-/// that is gone. An error of a poststop hook is returned, but stops nothing.
-pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+/// that is gone. Returns what to warn of: poststop hooks that have failed, which stops nothing.
+pub fn delete(root: &Path, id: &str, force: bool) -> Result<Vec<String>> {
     if !force {
         let container = Container::open(root, id).map_err(|error| match error.kind() {
             Kind::NotFound | Kind::User => error,
@@ -26,16 +26,16 @@ pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     }
     let (container, lock) = match locked(root, id, force) {
         Ok(found) => found,
-        Err(error) if force && error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) if force && error.kind() == Kind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     if !force && container.record.pid != 0 {
         // Somebody may have started it before the lock was ours.
         refuse_live(&container, container.status()?)?;
     }
-    tear_down(&container)?;
+    let warnings = tear_down(&container)?;
     drop(lock);
-    Ok(())
+    Ok(warnings)
 }
 
 fn refuse_live(container: &Container, status: Status) -> Result<()> {
@@ -91,23 +91,16 @@ fn cgroup_of_config(container: &Container) -> Option<Cgroup> {
     Cgroup::resolve(&Layout::probe().ok()?, path, &container.record.id).ok()
 }
 
-fn tear_down(container: &Container) -> Result<()> {
+fn tear_down(container: &Container) -> Result<Vec<String>> {
     end_init(container)?;
     if let Some(cgroup) = &container.record.cgroup {
         cgroup.kill_all(KILL_DEADLINE)?;
         cgroup.remove().doing(|| "unable to remove container's cgroup")?;
     }
-    let hooks = poststop(container);
-    std::fs::remove_dir_all(&container.dir).doing(|| "unable to remove container state dir")?;
-    hooks
-}
-
-/// Runs all poststop hooks, also after one has failed; returns the first error.
-fn poststop(container: &Container) -> Result<()> {
     let state = container.state(Status::Stopped);
-    let run = |hook| hooks::run(std::slice::from_ref(hook), "poststop", &state, None);
-    let results: Vec<Result<()>> = container.record.poststop.iter().map(run).collect();
-    results.into_iter().collect()
+    let warnings = hooks::run_all(&container.record.poststop, "poststop", &state);
+    std::fs::remove_dir_all(&container.dir).doing(|| "unable to remove container state dir")?;
+    Ok(warnings)
 }
 
 /// Kills the init process, if it is there, and waits until it is gone.

@@ -11,8 +11,8 @@ use crate::sys::socket;
 use std::os::fd::OwnedFd;
 
 /// Creates and starts a container, and unless detached relays its terminal, forwards signals and
-/// returns its exit status (128+N for signal N).
-pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> {
+/// returns its exit status (128+N for signal N), and what to warn of.
+pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<(i32, Vec<String>)> {
     let (console, relay) = console(bundle, options, then)?;
     let signals = (then != Then::Detach).then(hold_signals).transpose()?;
     let (container, launched) = bring_up(bundle, options, Mode::Run, console)?;
@@ -23,10 +23,11 @@ pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<i32> 
             supervise(&launched, master, signals)
         }
     });
+    let mut warnings = Vec::new();
     if then == Then::Delete || ran.is_err() {
-        delete(&options.root, &options.id, true)?;
+        warnings = delete(&options.root, &options.id, true)?;
     }
-    ran
+    Ok((ran?, warnings))
 }
 
 /// The child's end and ours: the console socket's when detached, a pair of our own when we relay.

@@ -37,10 +37,15 @@ fn release(root: &Path, id: &str, steps: &mut Steps<'_>) -> Result<()> {
     let container = Container::open(root, id)?;
     let init = waiting(&container)?;
     let record = &container.record;
-    let inside = hooks::Inside { init: &init, kinds: &record.namespaces };
     let state = container.state(Status::Created);
     steps
         .step("startContainer", || {
+            if record.start_container.is_empty() {
+                return Ok(());
+            }
+            let spec = container.config()?;
+            let process = spec.process().as_ref();
+            let inside = hooks::Inside { init: &init, kinds: &record.namespaces, process };
             hooks::run(&record.start_container, "startContainer", &state, Some(inside))
         })
         .or_else(|error| stop(&init).and(Err(error)))?;
@@ -95,7 +100,7 @@ fn failed(container: &Container, report: Report) -> Error {
     }
 }
 
-/// A failing hook stops the container, as with runc.
+/// A failing hook stops the container.
 pub(super) fn poststart(container: &Container, init: &OwnedFd) -> Result<()> {
     let state = container.state(Status::Running);
     hooks::run(&container.record.poststart, "poststart", &state, None)

@@ -66,7 +66,7 @@ pub fn start(
 
 /// Removes what an instance leaves: OCI state, cgroup, bundle, writable layer, termination message.
 pub fn clean(place: &Place, id: &str) -> Result<()> {
-    let deleted = ops::delete(&place.config.paths.oci, id, true);
+    let deleted = ops::delete(&place.config.paths.oci, id, true).map(drop);
     let mut removed = Ok(());
     for dir in [place.bundle(id), overlay(place, id), place.dir.join("containers").join(id)] {
         removed = removed.and(remove_tree(&dir));

@@ -76,7 +76,7 @@ impl NetworkAside {
 /// Ends pause and takes the pod off the network. Volumes and the pod's cgroup stay.
 pub fn stop(place: &Place, attempt: u32) -> Result<()> {
     let id = state::sandbox_id(&place.uid, attempt);
-    let ended = ops::delete(&place.config.paths.oci, &id, true);
+    let ended = ops::delete(&place.config.paths.oci, &id, true).map(drop);
     // Also without pause: a lease must not outlive its pod.
     let detached =
         place.bridge().and_then(|bridge| bridge.map_or(Ok(()), |it| it.detach(&place.uid)));

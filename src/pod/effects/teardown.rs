@@ -62,8 +62,10 @@ fn end_containers(place: &Place) -> Result<()> {
     let ids = bundle_ids(place)?;
     let oci = &place.config.paths.oci;
     std::thread::scope(|scope| {
-        let deletions: Vec<_> =
-            ids.iter().map(|id| scope.spawn(move || ops::delete(oci, id, true))).collect();
+        let deletions: Vec<_> = ids
+            .iter()
+            .map(|id| scope.spawn(move || ops::delete(oci, id, true).map(drop)))
+            .collect();
         deletions.into_iter().map(|it| joined(it.join())).fold(Ok(()), Result::and)
     })
 }
