@@ -44,13 +44,28 @@ impl Bundle {
             read => read.doing(|| format!("read {}", path.display()))?,
         };
         let mut warnings = Vec::new();
-        let spec = parse(&bytes, &mut warnings).map_err(|e| e.doing(path.display().to_string()))?;
+        let mut spec =
+            parse(&bytes, &mut warnings).map_err(|e| e.doing(path.display().to_string()))?;
+        lend_environment(&mut spec);
         Ok(Self { dir, spec, warnings })
     }
 }
 
 fn parse(bytes: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
     decode(bytes).or_else(|_| decode(&mended(bytes, |config| mend(config, warnings))?))
+}
+
+/// As with runc, a `startContainer` hook without an environment of its own has the process's.
+fn lend_environment(spec: &mut Spec) {
+    let env = spec.process().as_ref().and_then(|process| process.env().clone());
+    let Some(hooks) = spec.hooks_mut() else { return };
+    let Some(mut started) = hooks.start_container().clone() else { return };
+    for hook in &mut started {
+        if hook.env().is_none() {
+            hook.set_env(env.clone());
+        }
+    }
+    hooks.set_start_container(Some(started));
 }
 
 /// A process, as `exec --process` reads it, and what was passed over in it.

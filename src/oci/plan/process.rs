@@ -223,23 +223,37 @@ fn program(process: &Process) -> Result<Program> {
     let at = At::field("process.args");
     let args = process.args().as_deref().unwrap_or_default();
     let name = args.first().cloned().ok_or_else(|| missing("process.args"))?;
-    let env = process.env().as_deref().unwrap_or_default();
-    if let Some(bad) = env.iter().find(|variable| !variable.contains('=')) {
-        return Err(Error::user(format!("process.env: {bad:?} is not of the form NAME=value")));
-    }
-    let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
+    let env = environment(process.env().as_deref().unwrap_or_default())?;
+    let path = env.iter().find_map(|variable| variable.strip_prefix("PATH="));
     let all = |strings: &[String], at| -> Result<Vec<CString>> {
         strings.iter().map(|string| cstring(string, at)).collect()
     };
     let candidates = candidates(&name, path.unwrap_or_default());
     Ok(Program {
-        home: !env.iter().any(|v| v.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
+        home: !env.iter().any(|variable| variable.starts_with("HOME=")),
         uid: process.user().uid(),
         candidates: all(&candidates, at)?,
         args: all(args, at)?,
-        env: all(env, At::field("process.env"))?,
+        env: all(&env, At::field("process.env"))?,
         name,
     })
+}
+
+/// Each variable once: of several with a name the last counts, as with runc, and a program that looks
+/// for the first would see another. An empty `HOME` is none.
+fn environment(env: &[String]) -> Result<Vec<String>> {
+    let mut kept: Vec<(&str, &String)> = Vec::with_capacity(env.len());
+    for variable in env {
+        let Some((name, value)) = variable.split_once('=') else {
+            let cause = format!("process.env: {variable:?} is not of the form NAME=value");
+            return Err(Error::user(cause));
+        };
+        kept.retain(|(known, _)| *known != name);
+        if name != "HOME" || !value.is_empty() {
+            kept.push((name, variable));
+        }
+    }
+    Ok(kept.into_iter().map(|(_, variable)| variable.clone()).collect())
 }
 
 /// As execvp(3), but an empty element of PATH is passed over: it would be the working directory.
@@ -254,6 +268,13 @@ fn candidates(name: &str, path: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_of_a_name_counts() {
+        let env = ["A=1", "HOME=/x", "B=2", "A=3", "HOME="].map(str::to_owned);
+        assert_eq!(environment(&env).unwrap(), ["B=2", "A=3"]);
+        assert!(environment(&["A".to_owned()]).is_err());
+    }
 
     #[test]
     fn programs_are_looked_for_as_in_a_shell() {
