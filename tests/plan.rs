@@ -34,7 +34,7 @@ fn host(file: &Path) -> Host {
         own: "".into(),
     });
     let cgroups = Some(Layout { mode, hierarchies: hierarchies.collect() });
-    Host { euid: 0, capabilities: (1 << 41) - 1, cgroups }
+    Host { euid: 0, egid: 0, capabilities: (1 << 41) - 1, cgroups, permitted: None }
 }
 
 fn options(mode: Mode) -> Options {

@@ -38,6 +38,8 @@ mod owners;
 mod process;
 #[path = "runtime/rootfs_escape.rs"]
 mod rootfs_escape;
+#[path = "runtime/rootless.rs"]
+mod rootless;
 #[path = "runtime/seccomp.rs"]
 mod seccomp;
 #[path = "runtime/tmpfs.rs"]

@@ -24,6 +24,11 @@ pub fn setgroups(groups: &[u32]) -> Result<()> {
     Errno::result(set).map(drop)
 }
 
+/// getegid(2).
+pub fn getegid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
 /// The effective user.
 pub fn geteuid() -> u32 {
     rustix::process::geteuid().as_raw()

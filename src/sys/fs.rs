@@ -96,6 +96,13 @@ pub fn write_once(fd: std::os::fd::BorrowedFd<'_>, content: &[u8]) -> Result<()>
     if written == content.len() { Ok(()) } else { Err(Errno::EIO) }
 }
 
+/// faccessat2(2) with `W_OK`, by the effective ids.
+pub fn is_writable(path: &Path) -> bool {
+    use nix::unistd::AccessFlags;
+    let (how, flags) = (AccessFlags::W_OK, nix::fcntl::AtFlags::AT_EACCESS);
+    nix::unistd::faccessat(nix::fcntl::AT_FDCWD, path, how, flags).is_ok()
+}
+
 /// A lock on `path` (flock(2), made if missing), waited for; it dies with its holder.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
     flock(path, FlockArg::LockExclusive)

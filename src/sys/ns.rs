@@ -15,6 +15,13 @@ pub fn unshare(flags: u64) -> Result<()> {
     Errno::result(unsafe { libc::unshare(flags as i32) }).map(drop)
 }
 
+/// Whether this process is in the user namespace that the kernel has booted with, whose inode number
+/// is fixed (`PROC_USER_INIT_INO`). Where there are no user namespaces it is.
+pub fn is_initial_user_namespace() -> bool {
+    const INITIAL: &str = "user:[4026531837]";
+    std::fs::read_link("/proc/self/ns/user").map_or(true, |name| name.as_os_str() == INITIAL)
+}
+
 /// sethostname(2).
 pub fn sethostname(name: &std::ffi::CStr) -> Result<()> {
     rustix::system::sethostname(name.to_bytes()).map_err(super::clone::errno)

@@ -16,6 +16,7 @@ mod watch;
 use super::report;
 use crate::error::{Context, Error, Result};
 use crate::oci::bundle::Bundle;
+use crate::oci::host::Rootless;
 use crate::oci::{SPEC_VERSION, ops};
 use flags::Globals;
 use log::{Level, Log};
@@ -51,6 +52,7 @@ struct Call {
     root: PathBuf,
     /// Whether it was given: only a default one may be missing.
     root_given: bool,
+    rootless: Rootless,
     systemd_cgroup: bool,
     trace: Option<PathBuf>,
 }
@@ -140,12 +142,19 @@ fn needs_criu(name: &str) -> Outcome {
 }
 
 fn call(globals: &Globals) -> Result<Call> {
-    if !matches!(globals.rootless.to_ascii_lowercase().as_str(), "" | "auto" | "true" | "false") {
-        let value = &globals.rootless;
-        return Err(Error::user(format!("invalid value {value:?} for --rootless: parse error")));
-    }
+    let rootless = match globals.rootless.to_ascii_lowercase().as_str() {
+        "" | "auto" => Rootless::Auto,
+        "true" | "1" | "t" => Rootless::Yes,
+        "false" | "0" | "f" => Rootless::No,
+        _ => {
+            let value = &globals.rootless;
+            return Err(Error::user(format!(
+                "invalid value {value:?} for --rootless: parse error"
+            )));
+        }
+    };
     let root = match &globals.root {
-        None => PathBuf::from("/run/runp"),
+        None => default_root()?,
         Some(given) => absolute(given)?,
     };
     if root.components().count() < 2 {
@@ -154,9 +163,30 @@ fn call(globals: &Globals) -> Result<Call> {
     Ok(Call {
         root,
         root_given: globals.root.is_some(),
+        rootless,
         systemd_cgroup: globals.systemd_cgroup,
         trace: globals.trace.clone(),
     })
+}
+
+/// Whoever is not the host's root has a directory of his own. It is marked sticky, so that cleaners
+/// of such directories leave it alone (XDG Base Directory Specification).
+fn default_root() -> Result<PathBuf> {
+    let dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let is_root = std::env::var_os("USER").is_some_and(|user| user == "root");
+    let own = match crate::sys::cred::geteuid() {
+        0 => !is_root && !crate::sys::ns::is_initial_user_namespace(),
+        _ => true,
+    };
+    let Some(root) = dir.filter(|_| own).map(|dir| PathBuf::from(dir).join("runp")) else {
+        return Ok(PathBuf::from("/run/runp"));
+    };
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let doing = || format!("make {} (XDG_RUNTIME_DIR)", root.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root).doing(doing)?;
+    let sticky = std::fs::Permissions::from_mode(0o1700);
+    std::fs::set_permissions(&root, sticky).doing(doing)?;
+    Ok(root)
 }
 
 /// `path` from the working directory, `.` and `..` taken out by their names alone, as Go does.
@@ -220,6 +250,7 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
         preserve_fds,
         no_pivot: flags.no_pivot,
         no_new_keyring: flags.no_new_keyring,
+        rootless: call.rootless,
         systemd_cgroup: call.systemd_cgroup,
         trace: call.trace.clone(),
     };

@@ -64,6 +64,7 @@ pub fn explain(rest: Vec<OsString>, call: &Call) -> Outcome {
     let options = ops::CreateOptions {
         root: call.root.clone(),
         id: "explained".into(),
+        rootless: call.rootless,
         systemd_cgroup: call.systemd_cgroup,
         ..ops::CreateOptions::default()
     };

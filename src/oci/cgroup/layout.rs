@@ -43,6 +43,27 @@ impl Layout {
         }
     }
 
+    /// A host without cgroups.
+    pub fn none() -> Self {
+        Self { mode: Mode::V1, hierarchies: Vec::new() }
+    }
+
+    /// The hierarchies in which the caller may make a cgroup beside its own (v2), or below (v1), and
+    /// move processes there; none of them may be left.
+    pub fn permitted(&self) -> Self {
+        let mut hierarchies = self.hierarchies.clone();
+        hierarchies.retain(|hierarchy| {
+            let own = hierarchy.mount.join(&hierarchy.own);
+            let parent = match self.mode {
+                Mode::V2 if !hierarchy.own.as_os_str().is_empty() => own.parent(),
+                _ => Some(own.as_path()),
+            };
+            let writable = |path: &Path| sys::fs::is_writable(path);
+            parent.is_some_and(|dir| writable(dir) && writable(&dir.join("cgroup.procs")))
+        });
+        Self::of(hierarchies).unwrap_or_else(|_| Self::none())
+    }
+
     /// The layout if all is mounted in its usual place; its parts are proved, not guessed.
     fn usual(own: &str) -> Option<Self> {
         let root = Path::new(ROOT);

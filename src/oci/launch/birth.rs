@@ -7,9 +7,8 @@
 use super::child::{self, Tools};
 use super::{CHILD_DEADLINE, Launched, Parent, barrier};
 use crate::error::{Context, Error, Result};
-use crate::oci::plan::step::Planned;
+use crate::oci::plan::step::{Mapper, Planned, Step};
 use crate::sys::clone::{self, Forked};
-use crate::sys::types::NsKind;
 use crate::sys::{Errno, cred, fs, ns, socket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -24,10 +23,11 @@ impl Parent<'_> {
         let cgroup = self.cgroup_to_be_born_in()?;
         let cgroup = cgroup.as_ref().map(AsFd::as_fd);
         // Nobody in the container gets at this process or its copy; see selfexe.
-        cred::set_dumpable(false).doing(|| "become undumpable")?;
+        let hidden = !self.maps_without_privilege();
+        cred::set_dumpable(!hidden).doing(|| "become undumpable")?;
         let born = match self.user_namespace.take() {
             None => self.directly(flags, cgroup, tools, control),
-            Some(namespace) => self.through_helper(flags, cgroup, tools, control, &namespace),
+            Some(joined) => self.through_helper(flags, cgroup, tools, control, &joined),
         };
         cred::set_dumpable(true).doing(|| "become dumpable")?;
         if let Some(own) = self.own_pid_namespace.take() {
@@ -35,6 +35,16 @@ impl Parent<'_> {
         }
         self.launched = Some(born.doing(|| planned.to_string())?);
         Ok(())
+    }
+
+    /// The files in /proc/<pid> of an undumpable process are root's, so only the privileged could
+    /// write its maps. Such a child is in a user namespace where nobody else is, and a process of
+    /// another one needs privilege over it to look into it.
+    fn maps_without_privilege(&self) -> bool {
+        self.plan.steps.iter().any(|planned| match planned.step {
+            Step::IdMaps { mapper, .. } => mapper != Mapper::Privileged,
+            _ => false,
+        })
     }
 
     fn cgroup_to_be_born_in(&self) -> Result<Option<OwnedFd>> {
@@ -86,14 +96,14 @@ impl Parent<'_> {
         cgroup: Option<BorrowedFd<'_>>,
         mut tools: Tools,
         control: OwnedFd,
-        namespace: &OwnedFd,
+        joined: &(OwnedFd, u64),
     ) -> Result<Launched> {
         let helper = match clone::clone3(0, None)? {
             Forked::Parent { pidfd, .. } => pidfd,
             Forked::Child => {
                 drop(control);
-                let joined = ns::setns(namespace, NsKind::User.flag());
-                match joined.and_then(|()| clone::clone3(flags | CLONE_PARENT, cgroup)) {
+                let entered = ns::setns(&joined.0, joined.1);
+                match entered.and_then(|()| clone::clone3(flags | CLONE_PARENT, cgroup)) {
                     Ok(Forked::Child) => child::run(&self.plan.steps, &mut tools),
                     Ok(Forked::Parent { pidfd, .. }) => {
                         // Unsent, the parent sees the helper's end instead.

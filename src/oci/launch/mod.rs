@@ -12,6 +12,7 @@ mod barrier;
 mod birth;
 mod child;
 mod fault;
+mod idmap;
 mod listener;
 mod parent;
 mod process;
@@ -92,8 +93,9 @@ struct Parent<'a> {
     launched: Option<Launched>,
     /// The parent's own PID namespace, while its children are born in another.
     own_pid_namespace: Option<OwnedFd>,
-    /// A user namespace that the child is to be born in.
-    user_namespace: Option<OwnedFd>,
+    /// What the child is to be born in, with a user namespace among it: a namespace, or a process
+    /// and which of its namespaces.
+    user_namespace: Option<(OwnedFd, u64)>,
     /// User namespaces made for their mappings.
     maps: Vec<(&'a OwnerMap, OwnedFd)>,
 }

@@ -1,7 +1,7 @@
 //! The parent's steps.
 
 use super::child::Tools;
-use super::{Parent, barrier, hooks, process};
+use super::{Parent, barrier, hooks, idmap, process};
 use crate::error::{Context, Error, Kind, Result};
 use crate::oci::container::{Status, start_time};
 use crate::oci::plan::step::{Attribute, Barrier, HookPoint, Limits, Planned, Program, Side, Step};
@@ -23,8 +23,10 @@ impl<'a> Parent<'a> {
                 self.clone(planned, kinds.iter().fold(0, |flags, kind| flags | kind.flag()))
             }
             Step::JoinNamespace(kind, path) => self.join_for_children(*kind, path).doing(words),
-            Step::JoinContainer(_) => self.join_containers_pids().doing(words),
-            Step::IdMaps { uids, gids } => self.id_maps(uids, gids).doing(words),
+            Step::JoinContainer(kinds) => self.join_container(kinds).doing(words),
+            Step::IdMaps { uids, gids, mapper } => {
+                idmap::write(self.launched()?.pid, uids, gids, *mapper).doing(words)
+            }
             Step::Record => self.record().doing(words),
             Step::Limit(which) => self.limit(*which),
             Step::Source(source) => self.source(source).doing(words),
@@ -46,7 +48,7 @@ impl<'a> Parent<'a> {
     fn join_for_children(&mut self, kind: NsKind, path: &CStr) -> Result<()> {
         let namespace = open_namespace(path)?;
         if kind == NsKind::User {
-            self.user_namespace = Some(namespace);
+            self.user_namespace = Some((namespace, kind.flag()));
             return Ok(());
         }
         let own = c"/proc/self/ns/pid";
@@ -54,9 +56,14 @@ impl<'a> Parent<'a> {
         Ok(ns::setns(namespace, kind.flag())?)
     }
 
-    fn join_containers_pids(&mut self) -> Result<()> {
-        self.own_pid_namespace = Some(open_namespace(c"/proc/self/ns/pid")?);
+    fn join_container(&mut self, kinds: &[NsKind]) -> Result<()> {
         let init = self.job.join.as_ref().ok_or(Errno::EBADF)?;
+        if kinds.contains(&NsKind::User) {
+            let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
+            self.user_namespace = Some((init.try_clone()?, flags));
+            return Ok(());
+        }
+        self.own_pid_namespace = Some(open_namespace(c"/proc/self/ns/pid")?);
         match ns::setns(init, NsKind::Pid.flag()) {
             Err(Errno::ESRCH) => Err(Error::user("cannot exec in a stopped container")),
             joined => Ok(joined?),
@@ -73,18 +80,12 @@ impl<'a> Parent<'a> {
         made?;
         // Before anybody is in it: cgroup v1 denies all for a moment before it allows again, and
         // mknod(2) in that moment would fail.
+        if !self.plan.filter_devices {
+            return Ok(());
+        }
         let resources = self.plan.resources.as_ref();
         let rules = resources.and_then(|resources| resources.devices().as_deref());
         self.cgroup()?.set_devices(rules.unwrap_or_default())
-    }
-
-    fn id_maps(&self, uids: &str, gids: &str) -> Result<()> {
-        let pid = self.launched()?.pid;
-        for (name, map) in [("uid_map", uids), ("gid_map", gids)] {
-            let path = format!("/proc/{pid}/{name}");
-            fs::write_kernel_file(Path::new(&path), map.as_bytes()).doing(|| path)?;
-        }
-        Ok(())
     }
 
     /// From here on `delete` finds the process, whatever happens to this one.

@@ -9,7 +9,7 @@ use crate::oci::launch::{self, Job, Launched, after_start};
 use crate::oci::plan::{self, Mode, Options, Plan};
 use crate::sys::{cred, fs, socket};
 use nix::fcntl::OFlag;
-use oci_spec::runtime::{Hook, Hooks, Spec};
+use oci_spec::runtime::{Hook, Hooks, LinuxNamespace, LinuxNamespaceType, Spec};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -24,7 +24,10 @@ pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
 /// What of a bundle is passed over, to be told to the user before it is created.
 pub fn warnings(bundle: &Bundle) -> Result<Vec<String>> {
     let mut warnings = bundle.warnings.clone();
-    if let Some(process) = bundle.spec.process() {
+    // In a user namespace of its own the container has all of them.
+    let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let own = |all: &Vec<LinuxNamespace>| all.iter().any(|n| n.typ() == LinuxNamespaceType::User);
+    if let Some(process) = bundle.spec.process().as_ref().filter(|_| !namespaces.is_some_and(own)) {
         let available = cred::permitted().doing(|| "read own capabilities")?;
         warnings.extend(plan::missing_capabilities(process, available));
     }
@@ -60,7 +63,11 @@ pub(super) fn bring_up(
     mode: Mode,
     console: Option<OwnedFd>,
 ) -> Result<(Container, Launched)> {
-    let plan = plan::plan(&bundle.spec, &Host::probe()?, &Options::new(bundle, options, mode))?;
+    let plan = plan::plan(
+        &bundle.spec,
+        &Host::probe(options.rootless)?,
+        &Options::new(bundle, options, mode),
+    )?;
     let (mut container, lock) = Container::reserve(&options.root, record(bundle, options, &plan))?;
     let made = launch_in(&mut container, bundle, options, &plan, console);
     drop(lock);

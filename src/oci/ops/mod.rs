@@ -33,6 +33,7 @@ pub use update::update;
 
 use super::cgroup::Cgroup;
 use super::container::Container;
+use super::host::Rootless;
 use crate::error::{Error, Result};
 use oci_spec::runtime::Process;
 use std::os::fd::OwnedFd;
@@ -57,6 +58,8 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     /// `--no-new-keyring`.
     pub no_new_keyring: bool,
+    /// Whether missing rights to cgroups are put up with.
+    pub rootless: Rootless,
     /// `--systemd-cgroup`.
     pub systemd_cgroup: bool,
     /// `--trace FILE`.

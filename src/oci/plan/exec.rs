@@ -9,6 +9,8 @@ use crate::oci::container::Record;
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Process, Spec};
 
+const SYS_ADMIN: u64 = 1 << 21;
+
 /// Decides how `process` gets into a running container that was created from `spec`. `available` are
 /// the capabilities that can be had.
 pub fn exec(
@@ -29,10 +31,13 @@ pub fn exec(
         seccomp::filter(linux, &mut plan)?;
     }
     let at = At::field("linux.namespaces");
-    let (pid, others): (Vec<_>, Vec<_>) =
-        record.namespaces.iter().copied().partition(|kind| *kind == NsKind::Pid);
-    if !pid.is_empty() {
-        plan.parent(at, Step::JoinContainer(pid));
+    // Without privilege of its own the parent gets it in the container's user namespace only.
+    let rootless = available & SYS_ADMIN == 0;
+    let before = |kind: NsKind| kind == NsKind::Pid || rootless && kind == NsKind::User;
+    let (before, others): (Vec<_>, Vec<_>) =
+        record.namespaces.iter().copied().partition(|kind| before(*kind));
+    if !before.is_empty() {
+        plan.parent(at, Step::JoinContainer(before));
     }
     attributes::before_clone(process, &mut plan)?;
     plan.parent(OWN, Step::Clone(Vec::new()));

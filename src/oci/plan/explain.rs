@@ -1,8 +1,8 @@
 //! Plans as text and JSON: what `runp explain` shows and what errors and traces call a step.
 
 use super::step::{
-    At, Attribute, Limits, Mount, Origin, OwnerMap, Place, Planned, Program, Side, Source, Step,
-    Target, User, UtsField, text,
+    At, Attribute, Limits, Mapper, Mount, Origin, OwnerMap, Place, Planned, Program, Side, Source,
+    Step, Target, User, UtsField, text,
 };
 use super::{Mode, Options, Plan};
 use crate::error::Result;
@@ -15,8 +15,11 @@ use std::fmt::{self, Display, Write};
 
 /// The plan of a bundle, one step a line, or as a JSON array. Does nothing and needs no root.
 pub fn explain(bundle: &Bundle, options: &CreateOptions, json: bool) -> Result<String> {
-    let plan =
-        super::plan(&bundle.spec, &Host::probe()?, &Options::new(bundle, options, Mode::Run))?;
+    let plan = super::plan(
+        &bundle.spec,
+        &Host::probe(options.rootless)?,
+        &Options::new(bundle, options, Mode::Run),
+    )?;
     Ok(if json { plan.to_json() } else { plan.to_string() })
 }
 
@@ -136,8 +139,12 @@ impl Display for Step {
         match self {
             Self::MakeCgroup => f.write_str("make the cgroup with its device rules"),
             Self::Clone(new) => write!(f, "clone into new namespaces [{}]", kinds(new)),
-            Self::IdMaps { uids, gids } => {
-                write!(f, "write id maps uid [{}] gid [{}]", one_line(uids), one_line(gids))
+            Self::IdMaps { uids, gids, mapper } => {
+                let by = match mapper {
+                    Mapper::Helpers => "by newuidmap and newgidmap ",
+                    Mapper::Privileged | Mapper::OwnIds => "",
+                };
+                write!(f, "write id maps {by}uid [{}] gid [{}]", one_line(uids), one_line(gids))
             }
             Self::Record => f.write_str("record the process in state.json"),
             Self::Limit(Limits::Memory) => f.write_str("limit memory"),

@@ -85,6 +85,8 @@ pub struct Plan {
     pub filter: Option<Filter>,
     /// The container's cgroup.
     pub cgroup: Option<Cgroup>,
+    /// Whether the cgroup gets device rules: all but a rootless caller's.
+    pub filter_devices: bool,
     /// Its limits.
     pub resources: Option<LinuxResources>,
     /// The namespaces that are not the host's.

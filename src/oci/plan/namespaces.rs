@@ -1,8 +1,9 @@
 //! `linux.namespaces`, `uidMappings` and `gidMappings`, host and domain name.
 
-use super::step::{At, Step, UtsField};
+use super::step::{At, Mapper, Step, UtsField};
 use super::{OWN, Plan, Topic, cstring, missing};
 use crate::error::{Error, Result};
+use crate::oci::host::Host;
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use std::ffi::CString;
@@ -189,10 +190,25 @@ pub(super) fn maps(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         let stray = any && !cx.namespaces.has(NsKind::User);
         return if stray { Err(Error::user(cause)) } else { Ok(()) };
     }
+    let mapper = mapper(cx.host, uids.as_deref(), gids.as_deref());
     let uids = map(uids.as_deref(), "linux.uidMappings")?;
     let gids = map(gids.as_deref(), "linux.gidMappings")?;
-    plan.parent(At::field("linux.uidMappings"), Step::IdMaps { uids, gids });
+    plan.parent(At::field("linux.uidMappings"), Step::IdMaps { uids, gids, mapper });
     Ok(())
+}
+
+/// user_namespaces(7): who lacks the capability may write one line, of his own id.
+fn mapper(host: &Host, uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMapping]>) -> Mapper {
+    const SETGID_AND_SETUID: u64 = 1 << 6 | 1 << 7;
+    let own = |map: Option<&[LinuxIdMapping]>, id: u32| match map {
+        Some([only]) => only.host_id() == id && only.size() == 1,
+        _ => false,
+    };
+    match host.capabilities & SETGID_AND_SETUID == SETGID_AND_SETUID {
+        true => Mapper::Privileged,
+        false if own(uids, host.euid) && own(gids, host.egid) => Mapper::OwnIds,
+        false => Mapper::Helpers,
+    }
 }
 
 /// The kernel takes 340 extents of a map.

@@ -203,9 +203,11 @@ pub fn missing_capabilities(process: &Process, available: u64) -> Vec<String> {
 /// configuration lists some.
 fn capabilities(cx: &Settings<'_>) -> CapSets {
     let Some(wanted) = cx.process.capabilities() else { return CapSets::default() };
+    // Whoever enters a user namespace has all of them there.
+    let available = if cx.user_namespace { u64::MAX } else { cx.available };
     let mask = |set: &Option<Capabilities>| {
         let known = set.iter().flatten().filter_map(bit);
-        known.fold(0, |bits, bit| bits | bit) & cx.available
+        known.fold(0, |bits, bit| bits | bit) & available
     };
     let mut sets = CapSets {
         bounding: mask(wanted.bounding()),

@@ -331,6 +331,17 @@ pub enum Attribute {
     Personality(u32),
 }
 
+/// Who may write the maps of a new user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapper {
+    /// We, with the capability to map any.
+    Privileged,
+    /// We, since only the caller's own user and group are mapped.
+    OwnIds,
+    /// newuidmap(1) and newgidmap(1).
+    Helpers,
+}
+
 /// One thing to do, decided wholly; see [`crate::oci::launch`] for how.
 #[derive(Debug)]
 pub enum Step {
@@ -345,6 +356,8 @@ pub enum Step {
         uids: String,
         /// Groups.
         gids: String,
+        /// Who writes them.
+        mapper: Mapper,
     },
     /// Write the child's pid to state.json.
     Record,
