@@ -13,6 +13,8 @@ mod bad_input;
 mod crash;
 #[path = "podctl/delete.rs"]
 mod delete;
+#[path = "podctl/fields.rs"]
+mod fields;
 #[path = "podctl/logs.rs"]
 mod logs;
 #[path = "podctl/nginx.rs"]

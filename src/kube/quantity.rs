@@ -61,6 +61,9 @@ impl std::iter::Sum for Quantity {
 pub const ZERO: Quantity = Quantity { nano: 0, format: Format::DecimalSi };
 
 impl Quantity {
+    /// One.
+    pub const ONE: Self = Self { nano: ONE, format: Format::DecimalSi };
+
     /// Reads `text`, or says what is wrong with it in the API's words.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (negative, rest) = match text.as_bytes().first() {

@@ -169,12 +169,12 @@ fn refuses_by_name_all_at_once() {
     let pod = serde_json::json!({
         "metadata": {"name": "web", "generateName": "", "finalizers": []},
         "spec": {
-            "hostPID": true, "hostIPC": false, "dnsPolicy": "None", "hostUsers": true,
+            "readinessGates": [{}], "hostIPC": false, "os": {"name": "windows"}, "hostUsers": true,
             "nodeSelector": {"a": "b"}, "affinity": {"nodeAffinity": {}}, "initContainers": [],
             "serviceAccountName": "default", "priority": 0,
             "containers": [
                 {"name": "a", "tty": false, "resources": {"limits": {"cpu": "1", "x/gpu": "1"}}},
-                {"name": "b", "tty": true, "stdin": null, "envFrom": [{}]},
+                {"name": "b", "volumeDevices": [{}], "stdin": null, "env": [{"valueFrom": {"fileKeyRef": {}}}]},
             ],
             "volumes": [{"name": "v", "ephemeral": {}}],
         },
@@ -184,11 +184,10 @@ fn refuses_by_name_all_at_once() {
     let story = format!(
         "The Pod \"web\" is invalid: \n\
          * spec.containers[0].resources.limits.x/gpu: {refused}\n\
-         * spec.containers[1].envFrom: {refused}\n\
-         * spec.containers[1].tty: {refused}\n\
-         * spec.dnsPolicy: Forbidden: \"None\" is not supported by runp yet, \
-         only \"ClusterFirst\", \"ClusterFirstWithHostNet\", \"Default\"\n\
-         * spec.hostPID: {refused}\n\
+         * spec.containers[1].env[0].valueFrom.fileKeyRef: {refused}\n\
+         * spec.containers[1].volumeDevices: {refused}\n\
+         * spec.os.name: Forbidden: \"windows\" is not supported by runp yet, only \"linux\"\n\
+         * spec.readinessGates: {refused}\n\
          * spec.volumes[0].ephemeral: {refused}"
     );
     assert_eq!(error.to_string(), story);

@@ -25,6 +25,7 @@ mod probes;
 pub mod processes;
 pub mod publish;
 pub mod recorder;
+pub mod references;
 mod restart;
 pub mod sandbox;
 mod start;

@@ -1,13 +1,13 @@
 //! The sandbox's bundle: pause, which holds the pod's namespaces and its host name.
 
-use super::translate::{
-    Machine, OCI_VERSION, from_json, hostname, is_on_host_network, pod_cgroup, shares_processes,
-};
+use super::translate::names::{self, is_on_host_network, shares_processes};
+use super::translate::{Machine, OCI_VERSION, from_json, pod_cgroup};
 use crate::error::Result;
 use crate::kube::Pod;
 use crate::kube::resources::SANDBOX_OOM_SCORE_ADJ;
 use oci_spec::runtime::Spec;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The program of the sandbox; stands as `/pause` in its bundle's root file system.
@@ -32,7 +32,10 @@ pub fn spec(pod: &Pod, id: &str, rootfs: &Path, machine: Machine) -> Result<Spec
             "destination": "/proc", "type": "proc", "source": "proc", "options": options,
         }));
     }
-    let hostname = (!is_on_host_network(pod)).then(|| hostname(pod));
+    let hostname = match is_on_host_network(pod) {
+        true => None,
+        false => Some(names::kernel_hostname(pod)?),
+    };
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     from_json(json!({
         "ociVersion": OCI_VERSION,
@@ -65,6 +68,14 @@ pub fn spec(pod: &Pod, id: &str, rootfs: &Path, machine: Machine) -> Result<Spec
                 "cpu": {"shares": 2},
                 "devices": [{"allow": false, "access": "rwm"}],
             },
+            "sysctl": sysctls(pod),
         },
     }))
+}
+
+/// The pod's sysctls, by the names that `/proc/sys` has.
+fn sysctls(pod: &Pod) -> BTreeMap<String, String> {
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let sysctls = context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    sysctls.map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone())).collect()
 }

@@ -68,6 +68,22 @@ pub fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag, mode: u32) -> Res
     openat2(dir.as_fd(), path, how)
 }
 
+/// Opens `path` below `dir`. Links are followed as long as they stay below it; one that leads out,
+/// any absolute one included, is `EXDEV`.
+pub fn open_below(dir: impl AsFd, path: &Path, flags: OFlag) -> Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    for _ in 0..RENAME_TRIES {
+        match openat2(dir.as_fd(), path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            opened => return opened,
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
 /// A directory descriptor (`O_PATH`) for `path` below `root`, with missing parts made with `mode`.
 ///
 /// An existing part may be a symbolic link, which is followed inside the root; a dangling one is

@@ -5,7 +5,10 @@ use super::first_difference;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
 use runp::image::{Image, config, users};
 use runp::kube::{Object, decode, set_defaults};
-use runp::pod::translate::{self, Input, Machine, Places, Sandbox};
+use runp::pod::references::Objects;
+use runp::pod::translate::downward::Node;
+use runp::pod::translate::env::{self, Sources};
+use runp::pod::translate::{self, Input, Machine, Places, Sandbox, Source};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -47,12 +50,22 @@ fn bundle(manifest: &str) -> Value {
     let user = users::resolve(wanted, PASSWD, GROUP).unwrap();
     let user = translate::credentials(&pod, user).unwrap();
     let path = Path::new;
+    let objects = Objects::default();
+    let sources = Sources { objects: &objects, ip: Some("10.88.0.5"), node: &Node::default() };
+    let env = env::resolve(&pod, container, &sources).unwrap();
+    let mounts = container.volume_mounts.iter().flatten();
+    let mounted = mounts.map(|mount| Source {
+        path: if mount.name == "etc" { "/etc".into() } else { path("/volumes").join(&mount.name) },
+        read_only: false,
+    });
+    let mounted: Vec<Source> = mounted.collect();
     let spec = translate::spec(&Input {
         pod: &pod,
         container,
         id: "c0ffee",
         attempt: 2,
         image: &image,
+        env: &env,
         user: &user,
         sandbox: &Sandbox { id: "5a4db0c5", pid: 4711, target: None },
         places: &Places {
@@ -63,10 +76,7 @@ fn bundle(manifest: &str) -> Value {
             resolv_conf: path("/pod/resolv.conf"),
             termination_log: path("/pod/termination-log"),
             shm: path("/pod/shm"),
-            volumes: &[
-                ("webroot".into(), "/volumes/webroot".into()),
-                ("etc".into(), "/etc".into()),
-            ],
+            volumes: &mounted,
             hidden: &["/var/lib/runp".into()],
         },
         machine: Machine { memory: 8 << 30, least_oom_score_adj: -1000 },

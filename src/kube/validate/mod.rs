@@ -117,7 +117,7 @@ fn pod_spec(causes: &mut Causes, spec: &PodSpec) {
         causes.invalid_number("spec.activeDeadlineSeconds", seconds, why);
     }
     if let Some(context) = &spec.security_context {
-        security::pod(causes, context);
+        security::pod(causes, context, spec);
     }
     network::validate(causes, spec);
     if let Some(requirements) = &spec.resources {

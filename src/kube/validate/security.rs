@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const MAX_SYSCTL: usize = 253;
 
 /// Checks that of the pod.
-pub fn pod(causes: &mut Causes, context: &PodSecurityContext) {
+pub fn pod(causes: &mut Causes, context: &PodSecurityContext, spec: &PodSpec) {
     let path = "spec.securityContext";
     let ids = [
         ("runAsUser", context.run_as_user),
@@ -31,13 +31,45 @@ pub fn pod(causes: &mut Causes, context: &PodSecurityContext) {
         let policies = ["Merge", "Strict"];
         causes.one_of(format_args!("{path}.supplementalGroupsPolicy"), policy, &policies);
     }
-    sysctls(causes, context.sysctls.as_deref().unwrap_or_default());
+    sysctls(causes, context.sysctls.as_deref().unwrap_or_default(), spec);
     if let Some(profile) = &context.seccomp_profile {
         seccomp(causes, &format!("{path}.seccompProfile"), profile);
     }
 }
 
-fn sysctls(causes: &mut Causes, sysctls: &[Sysctl]) {
+/// The sysctls of a pod's own namespaces that can do no harm to other pods; the kubelet lets in no
+/// others.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// Why the kubelet does not run a pod with this sysctl (`SysctlForbidden`). Said before the pod is
+/// stored: on one machine nobody else could run it.
+fn forbidden_sysctl(name: &str, spec: &PodSpec) -> Option<String> {
+    let name = name.replace('/', ".");
+    if !SAFE_SYSCTLS.contains(&name.as_str()) {
+        return Some(format!("forbidden sysctl: {name:?} not allowlisted"));
+    }
+    let (host, what) = match name.starts_with("net.") {
+        true => (spec.host_network, "net"),
+        false => (spec.host_ipc, "ipc"),
+    };
+    (host == Some(true))
+        .then(|| format!("forbidden sysctl: {name:?} not allowed with host {what} enabled"))
+}
+
+fn sysctls(causes: &mut Causes, sysctls: &[Sysctl], spec: &PodSpec) {
     let mut known = BTreeSet::new();
     for (index, sysctl) in sysctls.iter().enumerate() {
         let path = format!("spec.securityContext.sysctls[{index}].name");
@@ -52,6 +84,8 @@ fn sysctls(causes: &mut Causes, sysctls: &[Sysctl]) {
             causes.invalid(path, name, why);
         } else if !known.insert(name.replace('/', ".")) {
             causes.duplicate(path, name);
+        } else if let Some(why) = forbidden_sysctl(name, spec) {
+            causes.forbidden(path, why);
         }
     }
 }

@@ -26,9 +26,10 @@ impl<'a> Parent<'a> {
             None => None,
         };
         let launched = self.launched()?;
-        let tree = visit(&launched.pidfd, || {
-            mount::open_tree(AT_FDCWD, &source.path, depth(source.recursive))
-        })?;
+        let open = || mount::open_tree(AT_FDCWD, &source.path, depth(source.recursive));
+        // A descriptor of this process leads to where it was opened: here.
+        let is_open = source.path.as_bytes().starts_with(b"/proc/self/fd/");
+        let tree = if is_open { open()? } else { visit(&launched.pidfd, open)? };
         if let Some((index, depth)) = map {
             let (_, namespace) = self.maps.get(index).ok_or(Errno::EBADF)?;
             mount::mount_idmap(&tree, namespace.as_fd(), depth)

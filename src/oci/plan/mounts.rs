@@ -94,9 +94,11 @@ fn one(cx: &Topic<'_>, plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()>
     let map = owner_map(cx, mount, &options, at)?;
     let mut made = made(mount, options, Target::Inside(target.clone()), at)?;
     // Root of a user namespace may not reach what root of the host does, and only the latter may
-    // map owners of the host's file systems.
+    // map owners of the host's file systems. And what a descriptor of this process leads to is in
+    // this process's mount namespace alone.
     let reach = cx.namespaces.has(NsKind::User) && cx.host.euid == 0;
-    if reach || map.is_some() {
+    let is_open = mount.source().as_ref().is_some_and(|it| it.starts_with("/proc/self/fd/"));
+    if reach || is_open || map.is_some() {
         made.origin = match made.origin {
             Origin::Bind { path, recursive } => {
                 plan.parent(at, Step::Source(Source { path, recursive, map }));

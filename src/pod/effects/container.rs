@@ -1,6 +1,7 @@
 //! One instance of a container: image, user, bundle, process; and its removal.
 
 use super::image::{Found, find};
+use super::inputs::{self, Mounted};
 use super::{Place, sandbox};
 use crate::error::{Context, Error, Result};
 use crate::image;
@@ -94,9 +95,16 @@ impl Instance<'_> {
         if dir.exists() {
             clean(self.place, &self.id).map_err(at(StartStage::Create))?;
         }
+        self.verify_user().map_err(at(StartStage::Config))?;
+        let ip = self.state.sandbox.ip.as_deref();
+        let env =
+            inputs::environment(self.place, self.container, ip).map_err(at(StartStage::Config))?;
+        let mounted =
+            inputs::mounts(self.place, self.container, &env).map_err(at(StartStage::Config))?;
+        sandbox::restore_hosts(self.place, ip).map_err(at(StartStage::Config))?;
         let user = self.user().map_err(at(StartStage::Create))?;
         self.make_places(&dir).map_err(at(StartStage::Create))?;
-        let spec = self.spec(&dir, &user).map_err(at(StartStage::Create))?;
+        let spec = self.spec(&dir, &user, (&env, &mounted)).map_err(at(StartStage::Create))?;
         write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
         self.take_stdio(&user).map_err(at(StartStage::Create))?;
         let root = &self.place.config.paths.oci;
@@ -106,6 +114,11 @@ impl Instance<'_> {
             .map_err(at(StartStage::Start))?;
         ops::start(root, &self.id).map_err(at(StartStage::Start))?;
         Ok(created.pid)
+    }
+
+    fn verify_user(&self) -> Result<()> {
+        let named = image::config::user(&self.found.image.config);
+        translate::verify_non_root(&self.place.pod, self.container, named)
     }
 
     fn user(&self) -> Result<Credentials> {
@@ -141,11 +154,14 @@ impl Instance<'_> {
         set_mode(&log, 0o666)
     }
 
-    fn spec(&self, dir: &Path, user: &Credentials) -> Result<Spec> {
+    fn spec(
+        &self,
+        dir: &Path,
+        user: &Credentials,
+        (env, mounted): (&[(String, String)], &Mounted),
+    ) -> Result<Spec> {
         let place = self.place;
         let paths = &place.config.paths;
-        let volumes = sandbox::volume_paths(place)
-            .map_err(|(name, error)| error.doing(format!("find the volume {name}")))?;
         let hidden = state_directories(paths);
         let devices =
             if is_privileged(self.container) { stream::host_devices()? } else { Vec::new() };
@@ -156,6 +172,7 @@ impl Instance<'_> {
             id: &self.id,
             attempt: self.attempt,
             image: &self.found.image,
+            env,
             user,
             sandbox: &Sandbox {
                 id: &self.state.sandbox.id,
@@ -170,7 +187,7 @@ impl Instance<'_> {
                 resolv_conf: &file("resolv.conf"),
                 termination_log: &place.termination_log(&self.id),
                 shm: &sandbox::shm(place),
-                volumes: &volumes,
+                volumes: &mounted.sources,
                 hidden: &hidden,
             },
             machine: sandbox::machine()?,

@@ -6,6 +6,7 @@
 
 mod container;
 mod image;
+pub mod inputs;
 mod sandbox;
 mod teardown;
 

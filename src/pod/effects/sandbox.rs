@@ -1,23 +1,23 @@
 //! The sandbox: volumes, the pod's cgroup, pause and its namespaces, the network, and the files
 //! about them that containers see.
 
-use super::{Place, teardown};
+use super::{Place, inputs, teardown};
 use crate::error::{Context, Error, Result};
-use crate::net::hosts::{hosts, hosts_of_node, resolv_conf};
+use crate::net::hosts::{HostAlias, Resolver, hosts, hosts_of_node, resolv_conf};
 use crate::net::{PortMapping, loopback_up};
 use crate::oci::bundle::Bundle;
 use crate::oci::ops::{self, CreateOptions};
 use crate::pod::event::SandboxFault;
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
-use crate::pod::translate::Machine;
+use crate::pod::translate::{Machine, names};
 use crate::pod::worker::Reply;
-use crate::pod::{lock, logs, sandbox, state, translate, volumes};
+use crate::pod::{lock, logs, sandbox, state, translate};
 use crate::sys::{cred, fork, fs};
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::core::v1 as api;
 use nix::fcntl::OFlag;
 use std::fs::{DirBuilder, File, Permissions};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The first descriptor that pause inherits beside its stdio.
@@ -85,21 +85,7 @@ pub fn stop(place: &Place, attempt: u32) -> Result<()> {
 }
 
 fn prepare_volumes(place: &Place) -> std::result::Result<(), (SandboxFault, Error)> {
-    volume_paths(place).map(drop).map_err(|(volume, error)| (SandboxFault::Volume(volume), error))
-}
-
-/// Every volume of the pod by name, made if it is not there.
-pub fn volume_paths(place: &Place) -> std::result::Result<Vec<(String, PathBuf)>, (String, Error)> {
-    let spec = place.pod.spec.as_ref();
-    let fs_group = spec.and_then(|spec| spec.security_context.as_ref()?.fs_group);
-    let dir = place.dir.join("volumes");
-    let mut paths = Vec::new();
-    for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
-        let path = volumes::prepare(volume, &dir, fs_group, node_memory())
-            .map_err(|error| (volume.name.clone(), error))?;
-        paths.push((volume.name.clone(), path));
-    }
-    Ok(paths)
+    inputs::make_volumes(place).map_err(|(volume, error)| (SandboxFault::Volume(volume), error))
 }
 
 /// This machine, as far as bundles depend on it.
@@ -119,7 +105,7 @@ fn least_oom_score_adj() -> Result<i32> {
 }
 
 /// Bytes of memory of this machine.
-fn node_memory() -> u64 {
+pub fn node_memory() -> u64 {
     let info = rustix::system::sysinfo();
     info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
@@ -215,7 +201,7 @@ fn connect(place: &Place, pid: i32) -> Result<Option<String>> {
 }
 
 fn ports(place: &Place) -> Vec<PortMapping> {
-    let mapping = |port: &k8s_openapi::api::core::v1::ContainerPort| {
+    let mapping = |port: &api::ContainerPort| {
         let host_port = port.host_port.filter(|port| *port != 0)?;
         Some(PortMapping {
             protocol: port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
@@ -232,14 +218,14 @@ fn ports(place: &Place) -> Vec<PortMapping> {
 /// `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of the pod.
 fn write_files(place: &Place, ip: Option<&str>) -> Result<()> {
     let spec = place.pod.spec.clone().unwrap_or_default();
-    let hostname = hostname(place, &spec);
-    let hosts = if place.is_on_host_network() {
-        hosts_of_node(&host_file("/etc/hosts")?, &[])
-    } else {
-        hosts(ip.and_then(|ip| ip.parse().ok()), &hostname, None, &[])
-    };
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
-    let resolv = resolv_conf(policy, &host_file("/etc/resolv.conf")?, None);
+    let config = spec.dns_config.as_ref().map(resolver);
+    let resolv = resolv_conf(policy, &host_file("/etc/resolv.conf")?, config.as_ref());
+    let hostname = match place.is_on_host_network() {
+        true => place.config.node.clone(),
+        false => names::kernel_hostname(&place.pod)?,
+    };
+    let hosts = hosts_file(place, ip)?;
     let files = [("hosts", hosts), ("hostname", hostname + "\n"), ("resolv.conf", resolv)];
     for (name, content) in files {
         let path = place.dir.join(name);
@@ -253,14 +239,52 @@ fn write_files(place: &Place, ip: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Cut to what the kernel takes, as the kubelet does.
-fn hostname(place: &Place, spec: &PodSpec) -> String {
+/// Undoes what a container has made of `/etc/hosts`: the kubelet writes it before each start. In
+/// place, as other containers have the file mounted; it is not theirs to replace.
+pub fn restore_hosts(place: &Place, ip: Option<&str>) -> Result<()> {
+    let (path, wanted) = (place.dir.join("hosts"), hosts_file(place, ip)?);
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let restore = || -> Result<()> {
+        let file = fs::open(&path, flags, 0)?;
+        let there = fs::read_file_limited(&file, wanted.len() as u64 + 1);
+        if there.is_ok_and(|there| there == wanted.as_bytes()) {
+            return Ok(());
+        }
+        file.set_len(0)?;
+        Ok(file.write_all_at(wanted.as_bytes(), 0)?)
+    };
+    restore().doing(|| format!("write {}", path.display()))
+}
+
+fn hosts_file(place: &Place, ip: Option<&str>) -> Result<String> {
+    let spec = place.pod.spec.as_ref();
+    let aliases = spec.and_then(|spec| spec.host_aliases.as_deref()).unwrap_or_default();
+    let alias = |alias: &api::HostAlias| HostAlias {
+        ip: alias.ip.clone(),
+        hostnames: alias.hostnames.clone().unwrap_or_default(),
+    };
+    let aliases: Vec<HostAlias> = aliases.iter().map(alias).collect();
     if place.is_on_host_network() {
-        return place.config.node.clone();
+        return Ok(hosts_of_node(&host_file("/etc/hosts")?, &aliases));
     }
-    let name = spec.hostname.as_ref().or(place.pod.metadata.name.as_ref());
-    let name: String = name.map(String::as_str).unwrap_or_default().chars().take(63).collect();
-    name.trim_end_matches(['-', '.']).to_owned()
+    let (hostname, domain) = (names::hostname(&place.pod), names::domain(&place.pod));
+    Ok(hosts(ip.and_then(|ip| ip.parse().ok()), hostname, domain.as_deref(), &aliases))
+}
+
+/// `spec.dnsConfig`, the options as they stand in the file.
+fn resolver(config: &api::PodDNSConfig) -> Resolver {
+    let option = |option: &api::PodDNSConfigOption| {
+        let name = option.name.clone().unwrap_or_default();
+        match option.value.as_deref().filter(|value| !value.is_empty()) {
+            Some(value) => format!("{name}:{value}"),
+            None => name,
+        }
+    };
+    Resolver {
+        nameservers: config.nameservers.clone().unwrap_or_default(),
+        searches: config.searches.clone().unwrap_or_default(),
+        options: config.options.iter().flatten().map(option).collect(),
+    }
 }
 
 /// A file of the host's; empty if it has none.
@@ -274,24 +298,35 @@ fn host_file(path: &str) -> Result<String> {
 /// The pod's `/dev/shm`: a directory on the host's, which every container binds. Memory without a
 /// mount on the host; only root gets to it from there.
 pub fn shm(place: &Place) -> PathBuf {
-    Path::new("/dev/shm").join(format!("runp-{}", place.uid)).join("shm")
+    memory_dir(place).join("shm")
+}
+
+/// What of the pod is in memory.
+pub fn memory_dir(place: &Place) -> PathBuf {
+    Path::new("/dev/shm").join(format!("runp-{}", place.uid))
+}
+
+/// Makes [`memory_dir`], for root alone.
+pub fn make_memory_dir(place: &Place) -> Result<PathBuf> {
+    let own = memory_dir(place);
+    let make = || -> std::io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(&own) {
+            // Anybody may make names in /dev/shm; ours has to be ours.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let is = own.symlink_metadata()?;
+                let is_ours = is.is_dir() && is.uid() == 0 && is.mode() & 0o077 == 0;
+                if is_ours { Ok(()) } else { Err(error) }
+            }
+            made => made,
+        }
+    };
+    make().doing(|| format!("make {}", own.display())).map(|()| own)
 }
 
 fn make_shm(place: &Place) -> Result<()> {
+    make_memory_dir(place)?;
     let shm = shm(place);
     let make = || -> std::io::Result<()> {
-        if let Some(own) = shm.parent() {
-            match DirBuilder::new().mode(0o700).create(own) {
-                // Anybody may make names in /dev/shm; ours has to be ours.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    let is = own.symlink_metadata()?;
-                    if !is.is_dir() || is.uid() != 0 || is.mode() & 0o077 != 0 {
-                        return Err(error);
-                    }
-                }
-                made => made?,
-            }
-        }
         DirBuilder::new().recursive(true).create(&shm)?;
         std::fs::set_permissions(&shm, Permissions::from_mode(0o1777))
     };

@@ -1,13 +1,17 @@
 //! A container of a pod as an OCI bundle's config.json, as containerd and the kubelet would write
 //! it. Pure: users are looked up in text the caller read, paths are made by the caller.
 
+pub mod downward;
+pub mod env;
 mod mounts;
+pub mod names;
 mod process;
 mod security;
 mod user;
 
-pub(super) use process::expand;
-pub use user::{credentials, wanted_user};
+pub use mounts::Source;
+pub(super) use process::{expand, expand_strictly};
+pub use user::{credentials, verify_non_root, wanted_user};
 
 use crate::error::{Error, Kind, Result};
 use crate::image::{self, Image};
@@ -36,6 +40,8 @@ pub struct Input<'a> {
     pub attempt: u32,
     /// Its image.
     pub image: &'a Image,
+    /// Its own environment ([`env::resolve`]).
+    pub env: &'a [(String, String)],
     /// Who the process is ([`credentials`]).
     pub user: &'a Credentials,
     /// The sandbox.
@@ -86,8 +92,8 @@ pub struct Places<'a> {
     pub termination_log: &'a Path,
     /// The pod's `/dev/shm`, a tmpfs or a directory on one.
     pub shm: &'a Path,
-    /// Each volume of the pod by name, prepared.
-    pub volumes: &'a [(String, PathBuf)],
+    /// What each of the container's `volumeMounts` mounts, in their order.
+    pub volumes: &'a [Source],
     /// Directories of this instance that the image `host` must not show.
     pub hidden: &'a [PathBuf],
 }
@@ -109,8 +115,9 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
     let is_privileged = context.privileged == Some(true);
     let capabilities = security::capabilities(&context)?;
     let devices = if is_privileged { input.host_devices } else { &[] };
-    let masked = if is_privileged { &[] } else { security::MASKED };
-    let readonly = if is_privileged { &[] } else { security::READONLY };
+    let is_unmasked = is_privileged || context.proc_mount.as_deref() == Some("Unmasked");
+    let masked = if is_unmasked { &[] } else { security::MASKED };
+    let readonly = if is_unmasked { &[] } else { security::READONLY };
     let score = resources::oom_score_adj(input.pod, input.container, input.machine.memory);
     from_json(json!({
         "ociVersion": OCI_VERSION,
@@ -143,6 +150,7 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
             "devices": devices,
             "maskedPaths": masked,
             "readonlyPaths": readonly,
+            "rootfsPropagation": mounts::propagation(input.container),
         },
     }))
 }
@@ -164,24 +172,6 @@ pub fn pod_resources(pod: &Pod) -> Result<LinuxResources> {
     from_json(limits(&resources::pod(pod)))
 }
 
-/// The pod's host name: its name, cut to what the kernel takes; on the host's network the node's.
-pub fn hostname(pod: &Pod) -> &str {
-    let spec = pod.spec.as_ref();
-    let node = spec.and_then(|spec| spec.node_name.as_deref()).filter(|_| is_on_host_network(pod));
-    let name = node.or(pod.metadata.name.as_deref()).unwrap_or_default();
-    name.get(..63).unwrap_or(name).trim_end_matches(['-', '.'])
-}
-
-/// `spec.hostNetwork`.
-pub fn is_on_host_network(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
-}
-
-/// `spec.shareProcessNamespace`.
-pub fn shares_processes(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.share_process_namespace).unwrap_or(false)
-}
-
 /// The typed form of what reads like the file itself.
 pub(super) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
     let decoded = serde_json::from_value(value);
@@ -191,23 +181,22 @@ pub(super) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
 /// Where the container's own namespaces are, and which are the sandbox's.
 fn namespaces(pod: &Pod, sandbox: &Sandbox<'_>) -> Vec<Value> {
     let of = |file: &str| format!("/proc/{}/ns/{file}", sandbox.pid);
-    let mut namespaces = vec![
-        json!({"type": "mount"}),
-        json!({"type": "cgroup"}),
-        json!({"type": "ipc", "path": of("ipc")}),
-    ];
+    let mut namespaces = vec![json!({"type": "mount"}), json!({"type": "cgroup"})];
+    if !names::is_on_host_ipc(pod) {
+        namespaces.push(json!({"type": "ipc", "path": of("ipc")}));
+    }
     // A pod on the host's network has the host's name too.
-    if !is_on_host_network(pod) {
+    if !names::is_on_host_network(pod) {
         namespaces.push(json!({"type": "uts", "path": of("uts")}));
         namespaces.push(json!({"type": "network", "path": of("net")}));
     }
-    namespaces.push(if shares_processes(pod) {
-        json!({"type": "pid", "path": of("pid")})
+    if names::shares_processes(pod) {
+        namespaces.push(json!({"type": "pid", "path": of("pid")}));
     } else if let Some(target) = sandbox.target {
-        json!({"type": "pid", "path": format!("/proc/{target}/ns/pid")})
-    } else {
-        json!({"type": "pid"})
-    });
+        namespaces.push(json!({"type": "pid", "path": format!("/proc/{target}/ns/pid")}));
+    } else if !names::sees_host_processes(pod) {
+        namespaces.push(json!({"type": "pid"}));
+    }
     namespaces
 }
 

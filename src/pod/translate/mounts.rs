@@ -1,11 +1,20 @@
 //! What a container sees: its root, the kernel's file systems, its volumes, the pod's own files.
 
-use super::Input;
+use super::{Input, names};
 use crate::error::{Error, Result};
 use crate::image::rootfs;
-use k8s_openapi::api::core::v1::VolumeMount;
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+
+/// What a `volumeMount` mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// On the host; of a `subPath` the descriptor that the runtime inherits.
+    pub path: PathBuf,
+    /// Read-only whatever the manifest says.
+    pub read_only: bool,
+}
 
 /// All mounts, in order. What a volume is mounted upon gives way to it.
 pub fn mounts(input: &Input<'_>, is_privileged: bool) -> Result<Vec<Value>> {
@@ -61,30 +70,55 @@ fn hide(dir: &Path) -> Value {
     json!({"destination": dir, "type": "tmpfs", "source": "tmpfs", "options": options})
 }
 
-/// The pod's own files and where they go. Those that only the engine writes are read-only, so that
-/// no container fills the host's disk through them (CVE-2020-8557).
+/// The pod's own files and where they go. Containers may write to `hosts` and to their termination
+/// message, as under the kubelet, and not to the others, so that nobody fills the host's disk
+/// through them (CVE-2020-8557).
 fn pod_files<'a>(input: &'a Input<'_>) -> [(&'a str, &'a Path, &'static [&'static str]); 5] {
     let places = input.places;
     let message = input.container.termination_message_path.as_deref();
+    let shm = if names::is_on_host_ipc(input.pod) { Path::new("/dev/shm") } else { places.shm };
     [
-        ("/dev/shm", places.shm, &["rw", "nosuid", "nodev", "noexec"]),
+        ("/dev/shm", shm, &["rw", "nosuid", "nodev", "noexec"]),
         ("/etc/hostname", places.hostname, &["ro"]),
         ("/etc/resolv.conf", places.resolv_conf, &["ro"]),
-        ("/etc/hosts", places.hosts, &["ro"]),
+        ("/etc/hosts", places.hosts, &["rw"]),
         (message.unwrap_or("/dev/termination-log"), places.termination_log, &["rw"]),
     ]
 }
 
 fn volume(input: &Input<'_>, index: usize, mount: &VolumeMount) -> Result<(PathBuf, Value)> {
-    let known = input.places.volumes.iter().find(|(name, _)| *name == mount.name);
-    let (_, source) = known.ok_or_else(|| {
+    let source = input.places.volumes.get(index).ok_or_else(|| {
         let field = format!("volumeMounts[{index}].name");
         Error::user(format!("{field}: there is no volume {:?} in the pod", mount.name))
     })?;
-    let access = if mount.read_only == Some(true) { "ro" } else { "rw" };
     let destination = Path::new("/").join(&mount.mount_path);
-    let mount = bind(&destination, source, &[access]);
+    let propagation = match mount.mount_propagation.as_deref() {
+        Some("HostToContainer") => "rslave",
+        Some("Bidirectional") => "rshared",
+        _ => "rprivate",
+    };
+    let mut options = vec!["rbind", propagation];
+    options.push(if source.read_only || mount.read_only == Some(true) { "ro" } else { "rw" });
+    if matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")) {
+        options.push("rro");
+    }
+    let mount = json!({
+        "destination": destination, "type": "bind", "source": source.path, "options": options,
+    });
     Ok((destination, mount))
+}
+
+/// `linux.rootfsPropagation`: as much as the mounts of `container` need, as containerd has it.
+pub fn propagation(container: &Container) -> Option<&'static str> {
+    let wants = |how: &str| {
+        let mut mounts = container.volume_mounts.iter().flatten();
+        mounts.any(|mount| mount.mount_propagation.as_deref() == Some(how))
+    };
+    match (wants("Bidirectional"), wants("HostToContainer")) {
+        (true, _) => Some("rshared"),
+        (_, true) => Some("rslave"),
+        _ => None,
+    }
 }
 
 fn bind(destination: impl AsRef<Path>, source: &Path, flags: &[&str]) -> Value {

@@ -1,14 +1,15 @@
 //! What runs: program and environment.
 
-use super::{Input, hostname};
-use crate::error::Result;
+use super::Input;
+use super::names::hostname;
+use crate::error::{Error, Result};
 use crate::image::config;
+use std::collections::BTreeSet;
 
 /// Program and arguments: the container's, or the image's.
 pub fn args(input: &Input<'_>) -> Result<Vec<String>> {
-    let variables = own_env(input);
     let own = |list: &Option<Vec<String>>| -> Vec<String> {
-        list.iter().flatten().map(|text| expand(text, &variables)).collect()
+        list.iter().flatten().map(|text| expand(text, input.env)).collect()
     };
     let (command, args) = (own(&input.container.command), own(&input.container.args));
     config::argv(&input.image.config, &command, &args)
@@ -18,18 +19,34 @@ pub fn args(input: &Input<'_>) -> Result<Vec<String>> {
 /// an earlier one.
 pub fn env(input: &Input<'_>) -> Vec<String> {
     let mut own = vec![("HOSTNAME".to_owned(), hostname(input.pod).to_owned())];
-    own.extend(own_env(input));
+    if input.container.tty == Some(true) {
+        own.push(("TERM".to_owned(), "xterm".to_owned()));
+    }
+    own.extend_from_slice(input.env);
     config::env(&input.image.config, &own)
 }
 
-/// The container's `env`, each value with the variables before it put in.
-fn own_env(input: &Input<'_>) -> Vec<(String, String)> {
-    let mut env: Vec<(String, String)> = Vec::new();
-    for variable in input.container.env.iter().flatten() {
-        let value = expand(variable.value.as_deref().unwrap_or_default(), &env);
-        env.push((variable.name.clone(), value));
+/// As [`expand`], but each NAME has to have a value.
+pub(in crate::pod) fn expand_strictly(
+    text: &str,
+    variables: &[(String, String)],
+) -> Result<String> {
+    let known =
+        |name: &str| variables.iter().any(|(known, value)| known == name && !value.is_empty());
+    let mut missing = BTreeSet::new();
+    // A dollar that stands for itself begins no reference.
+    for part in text.replace("$$", "").split("$(").skip(1) {
+        if let Some((name, _)) = part.split_once(')')
+            && !known(name)
+        {
+            missing.insert(name.to_owned());
+        }
     }
-    env
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing.into_iter().collect();
+        return Err(Error::user(format!("missing value for {}", missing.join(", "))));
+    }
+    Ok(expand(text, variables))
 }
 
 /// Puts in `$(NAME)` where NAME is known, and leaves it as it stands where not; `$$` is a dollar.
@@ -82,5 +99,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(expand(text, &variables), expected, "{text}");
         }
+        assert_eq!(expand_strictly("$(A)/$$(C)", &variables).unwrap(), "1/$(C)");
+        let error = expand_strictly("$(D)-$(C)-$(A)", &variables).unwrap_err();
+        assert_eq!(error.to_string(), "missing value for C, D");
     }
 }

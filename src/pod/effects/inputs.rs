@@ -1,0 +1,143 @@
+//! What containers are made of besides their image: the pod's volumes, and their environment.
+
+use super::Place;
+use super::sandbox::{memory_dir, node_memory};
+use crate::error::{Context, Error, Result};
+use crate::pod::node::host_ip;
+use crate::pod::references::{Names, Objects};
+use crate::pod::translate::downward::Node;
+use crate::pod::translate::env::{Sources, resolve};
+use crate::pod::translate::{Source, expand_strictly};
+use crate::pod::volumes::{self, Dirs, Setup};
+use crate::sys::path::fd_path;
+use k8s_openapi::api::core::v1::{Container, Volume};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// What a container's `volumeMounts` mount. Some are descriptors, which the runtime must inherit.
+#[derive(Debug, Default)]
+pub struct Mounted {
+    /// In the order of the manifest.
+    pub sources: Vec<Source>,
+    /// Held until the container is made.
+    held: Vec<OwnedFd>,
+}
+
+/// Makes every volume of the pod; an error comes with the name of the volume.
+pub fn make_volumes(place: &Place) -> std::result::Result<(), (String, Error)> {
+    let volumes = volumes_of(place);
+    let named = |volume: &Volume| {
+        let name = volume.name.clone();
+        move |error| (name, error)
+    };
+    let Some(first) = volumes.first() else { return Ok(()) };
+    let names = Names::of_volumes(volumes);
+    let objects = Objects::read(&place.config.paths, &place.pod, &names).map_err(named(first))?;
+    let memory_dir = if volumes.iter().any(volumes::is_read_only) {
+        super::sandbox::make_memory_dir(place).map_err(named(first))?
+    } else {
+        memory_dir(place)
+    };
+    let (disk, memory) = (place.dir.join("volumes"), memory_dir.join("volumes"));
+    let setup = Setup {
+        pod: &place.pod,
+        dirs: Dirs { disk: &disk, memory: &memory },
+        memory: node_memory(),
+        objects: &objects,
+        node: &node(place),
+    };
+    for volume in volumes {
+        volumes::prepare(volume, &setup).map_err(named(volume))?;
+    }
+    Ok(())
+}
+
+/// The container's own environment; the errors are the kubelet's.
+pub fn environment(
+    place: &Place,
+    container: &Container,
+    ip: Option<&str>,
+) -> Result<Vec<(String, String)>> {
+    let names = Names::of_container(container);
+    let objects = Objects::read(&place.config.paths, &place.pod, &names)?;
+    let is_told = container.env.iter().flatten().any(|variable| variable.value_from.is_some());
+    let node = if is_told { node(place) } else { Node::default() };
+    resolve(&place.pod, container, &Sources { objects: &objects, ip, node: &node })
+}
+
+/// What the container mounts; the errors are the kubelet's.
+pub fn mounts(place: &Place, container: &Container, env: &[(String, String)]) -> Result<Mounted> {
+    let (disk, memory) = (place.dir.join("volumes"), memory_dir(place).join("volumes"));
+    let dirs = Dirs { disk: &disk, memory: &memory };
+    let mut mounted = Mounted::default();
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let volume = volumes_of(place).iter().find(|volume| volume.name == mount.name);
+        let volume = volume.ok_or_else(|| {
+            let field = format!("volumeMounts[{index}].name");
+            Error::user(format!("{field}: there is no volume {:?} in the pod", mount.name))
+        })?;
+        let path = volumes::path(volume, dirs);
+        let read_only = volumes::is_read_only(volume);
+        let expression = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty());
+        let sub_path = match expression {
+            Some(expression) => Some(expand_strictly(expression, env)?),
+            None => mount.sub_path.clone().filter(|path| !path.is_empty()),
+        };
+        let path = match sub_path {
+            None => path,
+            Some(sub_path) => {
+                let sub_path = Path::new(&sub_path);
+                volumes::check_sub_path(sub_path)?;
+                let opened = volumes::open_sub_path(&path, sub_path).doing(|| {
+                    let (volume, container) = (&mount.name, &container.name);
+                    format!(
+                        "failed to prepare subPath for volumeMount {volume:?} of container \
+                         {container:?}"
+                    )
+                })?;
+                let path = fd_path(opened.as_fd());
+                mounted.held.push(opened);
+                path
+            }
+        };
+        mounted.sources.push(Source { path, read_only });
+    }
+    Ok(mounted)
+}
+
+fn volumes_of(place: &Place) -> &[Volume] {
+    place.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default()
+}
+
+/// Brings the volumes up to date that are made of objects, of a pod whose metadata or whose
+/// ConfigMaps and Secrets have changed.
+pub fn refresh_volumes(place: &Place) -> Result<()> {
+    let volumes = volumes_of(place);
+    if !volumes.iter().any(volumes::is_read_only) {
+        return Ok(());
+    }
+    let names = Names::of_volumes(volumes);
+    let objects = Objects::read(&place.config.paths, &place.pod, &names)?;
+    let (disk, memory) = (place.dir.join("volumes"), memory_dir(place).join("volumes"));
+    let setup = Setup {
+        pod: &place.pod,
+        dirs: Dirs { disk: &disk, memory: &memory },
+        memory: node_memory(),
+        objects: &objects,
+        node: &node(place),
+    };
+    let mut refreshed = Ok(());
+    for volume in volumes {
+        // An object that is gone leaves what it made, as under the kubelet; the others go on.
+        refreshed = refreshed.and(volumes::refresh(volume, &setup).map(drop));
+    }
+    refreshed
+}
+
+/// The node, as containers are told about it.
+fn node(place: &Place) -> Node {
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let storage = rustix::fs::statvfs(&place.config.paths.lib)
+        .map_or(0, |is| is.f_blocks.saturating_mul(is.f_frsize));
+    Node { ip: host_ip().unwrap_or_default(), cpus, memory: node_memory(), storage }
+}
