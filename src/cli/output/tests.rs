@@ -89,8 +89,19 @@ fn a_pod_is_described_line_for_line() {
     );
     back_off.count = Some(10);
     back_off.last_timestamp = Some("2026-11-24T05:04:56Z".parse::<Timestamp>().unwrap().into());
-    let text = describe::pod(&web(), &[back_off, started, assigned], now());
+    let text = describe::pod(&web(), Some(&vec![back_off, started, assigned]), now());
     assert_eq!(text, include_str!("../../../tests/golden/output/web.describe.txt"));
+}
+
+/// What kubectl 1.32 made of a pod that has a bit of everything, but for the words in which 1.36
+/// tells whether a projected source is optional.
+#[test]
+fn a_rich_pod_is_shown_as_kubectl_shows_it() {
+    let text = include_str!("../../../tests/golden/output/rich.yaml");
+    let rich: Pod = serde_json::from_value(serde_saphyr::from_str(text).unwrap()).unwrap();
+    let described = describe::pod(&rich, Some(&Vec::new()), now());
+    assert_eq!(described, include_str!("../../../tests/golden/output/rich.describe.txt"));
+    assert_eq!(pods(&[rich], Format::Yaml, Asked::One).unwrap(), text);
 }
 
 #[test]
@@ -105,7 +116,7 @@ fn a_bare_pod_is_described() {
                 IP:                        \nIPs:                       <none>\nContainers: <none>\n\
                 Volumes:         <none>\nQoS Class:       BestEffort\nNode-Selectors:  <none>\n\
                 Tolerations:     <none>\nEvents:          <none>\n";
-    assert_eq!(describe::pod(&pod, &[], now()), text);
+    assert_eq!(describe::pod(&pod, Some(&Vec::new()), now()), text);
 }
 
 #[test]

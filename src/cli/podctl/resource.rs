@@ -2,7 +2,7 @@
 
 use super::Call;
 use crate::error::{Error, Kind, Result};
-use crate::kube::{Object, Pod, Resource, Selector};
+use crate::kube::{Object, Resource};
 
 const NO_SEPARATE_TYPE: &str = "there is no need to specify a resource type as a separate \
     argument when passing arguments in resource/name form (e.g. 'kubectl get \
@@ -10,15 +10,6 @@ const NO_SEPARATE_TYPE: &str = "there is no need to specify a resource type as a
 
 /// Names of the one resource there is.
 const PODS: [&str; 3] = ["pods", "pod", "po"];
-
-/// Pods by name, or all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// In the order given.
-    Names(Vec<String>),
-    /// `pods` alone.
-    All,
-}
 
 /// Objects by kind and name, or all of some kinds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,20 +77,6 @@ pub fn kind(word: &str) -> Result<Resource> {
     })
 }
 
-/// Reads `TYPE [NAME…]` or `TYPE/NAME…`.
-pub fn target(words: &[String]) -> Result<Target> {
-    let Some(first) = words.first() else {
-        return Err(Error::user("Required resource not specified.")
-            .hint("pods are what there is: podctl get pods"));
-    };
-    if words.iter().any(|word| word.contains('/')) {
-        return words.iter().map(|word| slashed(word)).collect::<Result<_>>().map(Target::Names);
-    }
-    first.split(',').try_for_each(is_pods)?;
-    let names: Vec<String> = words.iter().skip(1).cloned().collect();
-    Ok(if names.is_empty() { Target::All } else { Target::Names(names) })
-}
-
 /// Reads `NAME` or `TYPE/NAME`, of verbs for which a pod goes without saying.
 pub fn name(word: &str) -> Result<String> {
     if word.contains('/') { slashed(word) } else { Ok(word.to_owned()) }
@@ -124,22 +101,6 @@ fn is_pods(kind: &str) -> Result<()> {
     }
     Err(Error::user(format!("the server doesn't have a resource type \"{kind}\""))
         .hint("podctl manages pods: podctl get pods"))
-}
-
-/// The pods of the namespace (or of all of them) that a selector picks.
-pub fn list(call: &Call, all_namespaces: bool, selector: Option<&str>) -> Result<Vec<Pod>> {
-    selected(call.engine.list(namespace(call, all_namespaces))?, selector)
-}
-
-fn namespace(call: &Call, all: bool) -> Option<&str> {
-    (!all).then_some(call.namespace.as_str())
-}
-
-fn selected(mut pods: Vec<Pod>, selector: Option<&str>) -> Result<Vec<Pod>> {
-    if let Some(selector) = selector.map(Selector::parse).transpose()? {
-        pods.retain(|pod| selector.matches(pod.metadata.labels.as_ref()));
-    }
-    Ok(pods)
 }
 
 /// The objects of those kinds and names, and the errors about those that are not there.
@@ -168,27 +129,35 @@ pub fn part(part: Option<&String>) -> &str {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> std::result::Result<Target, String> {
+    fn read(line: &str) -> std::result::Result<Wanted, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        target(&words).map_err(|error| error.to_string())
+        wanted(&words).map_err(|error| error.to_string())
     }
 
     #[test]
     fn resources_are_named_as_kubectl_names_them() {
-        let names = |names: &[&str]| {
-            Ok(Target::Names(names.iter().map(|name| (*name).to_owned()).collect()))
+        let (pods, maps) = (Resource::Pods, Resource::ConfigMaps);
+        let named = |items: &[(Resource, &str)]| {
+            let items = items.iter().map(|(kind, name)| (*kind, (*name).to_owned()));
+            Ok(Wanted::Named(items.collect()))
         };
-        assert_eq!(read("pods"), Ok(Target::All));
-        assert_eq!(read("po,pods"), Ok(Target::All));
-        assert_eq!(read("Pod a b"), names(&["a", "b"]));
-        assert_eq!(read("pod/a po/b"), names(&["a", "b"]));
-        assert_eq!(read("pods.v1. a"), names(&["a"]));
+        assert_eq!(read("pods"), Ok(Wanted::All(vec![pods])));
+        assert_eq!(read("po,pods,cm"), Ok(Wanted::All(vec![pods, maps])));
+        assert_eq!(read("all"), Ok(Wanted::All(vec![pods])));
+        assert_eq!(read("Pod a b"), named(&[(pods, "a"), (pods, "b")]));
+        assert_eq!(read("pod/a cm/b"), named(&[(pods, "a"), (maps, "b")]));
+        assert_eq!(read("pods.v1. a"), named(&[(pods, "a")]));
         let unknown = "the server doesn't have a resource type \"deploy\"".to_owned();
         assert_eq!(read("deploy"), Err(unknown.clone()));
         assert_eq!(read("deploy/x"), Err(unknown));
         assert!(read("pod pod/a").unwrap_err().starts_with("there is no need to specify"));
         assert!(read("pod/").unwrap_err().starts_with("arguments in resource/name form"));
-        assert_eq!(read(""), Err("Required resource not specified.".to_owned()));
+        let several = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            several_kinds(&words)
+        };
+        assert!(several("po,cm") && several("all") && several("po/a cm/b"));
+        assert!(!several("po") && !several("po a") && !several("po/a pod/b"));
         assert_eq!(name("pod/web").unwrap(), "web");
     }
 }

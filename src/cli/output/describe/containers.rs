@@ -1,10 +1,10 @@
 //! The containers of a pod.
 
 use super::{Lines, time};
-use crate::kube::Pod;
+use crate::kube::{Pod, Quantity};
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ContainerState, ContainerStatus, EnvFromSource, EnvVar,
-    HTTPGetAction, Probe, ResourceRequirements, VolumeMount,
+    HTTPGetAction, Probe, ResourceFieldSelector, ResourceRequirements, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -187,7 +187,7 @@ fn environment(lines: &mut Lines, pod: &Pod, container: &Container) {
     let none = if variables.is_empty() { "\t<none>" } else { "" };
     lines.add(2, format_args!("Environment:{none}"));
     for variable in variables {
-        let text = value(pod, variable);
+        let text = value(pod, container, variable);
         let mut values = text.split('\n');
         let first = values.next().unwrap_or_default();
         lines.add(3, format_args!("{}:\t{first}", variable.name));
@@ -208,7 +208,7 @@ fn from(source: &EnvFromSource) -> String {
     format!("{name}\t{kind}{prefix}\tOptional: {}", optional.unwrap_or(false))
 }
 
-fn value(pod: &Pod, variable: &EnvVar) -> String {
+fn value(pod: &Pod, container: &Container, variable: &EnvVar) -> String {
     let Some(source) = &variable.value_from else {
         return variable.value.clone().unwrap_or_default();
     };
@@ -218,7 +218,7 @@ fn value(pod: &Pod, variable: &EnvVar) -> String {
         return format!("{value} ({version}:{})", field.field_path);
     }
     if let Some(field) = &source.resource_field_ref {
-        return format!(" ({})", field.resource);
+        return format!("{} ({})", resource(container, field), field.resource);
     }
     let (key, holder, name, optional) = match (&source.secret_key_ref, &source.config_map_key_ref) {
         (Some(key), _) => (&key.key, "in secret", &key.name, key.optional),
@@ -227,6 +227,21 @@ fn value(pod: &Pod, variable: &EnvVar) -> String {
     };
     let optional = optional.unwrap_or(false);
     format!("<set to the key '{key}' {holder} '{name}'>\tOptional: {optional}")
+}
+
+/// `limits.cpu` of the container as a multiple of the divisor, rounded up; 0 where it is not set.
+fn resource(container: &Container, field: &ResourceFieldSelector) -> i64 {
+    let resources = container.resources.as_ref();
+    let (list, name) = field.resource.split_once('.').unwrap_or_default();
+    let list = match list {
+        "limits" => resources.and_then(|resources| resources.limits.as_ref()),
+        _ => resources.and_then(|resources| resources.requests.as_ref()),
+    };
+    let read = |text: &str| Quantity::parse(text).map_or(0, Quantity::milli);
+    let value = list.and_then(|list| list.get(name)).map_or(0, |text| read(&text.0));
+    let divisor = field.divisor.as_ref().map_or(0, |text| read(&text.0));
+    let divisor = if divisor == 0 { 1000 } else { divisor };
+    value / divisor + i64::from(value % divisor != 0)
 }
 
 /// The value of a field that kubectl resolves itself.

@@ -1,12 +1,17 @@
-//! `describe pod`, line for line as kubectl writes it (`kubectl/pkg/describe`).
+//! `describe`, line for line as kubectl writes it (`kubectl/pkg/describe`).
 
 mod containers;
 mod events;
+mod node;
+mod objects;
 mod volumes;
 
+pub use node::node;
+pub use objects::{config_map, event, namespace, secret};
+
 use super::tabs;
-use crate::kube::{Pod, duration, resources};
-use k8s_openapi::api::core::v1::{Event, PodSpec, PodStatus, Toleration};
+use crate::kube::{Pod, duration, resources, roster};
+use k8s_openapi::api::core::v1::{Container, Event, PodSpec, PodStatus, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -16,8 +21,8 @@ const MAX_ANNOTATION: usize = 140;
 /// What apply remembers for itself.
 const HIDDEN: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// `pod` with what happened to it, at the time `now`.
-pub fn pod(pod: &Pod, events: &[Event], now: Timestamp) -> String {
+/// `pod` with what happened to it if that is asked for, at the time `now`.
+pub fn pod(pod: &Pod, events: Option<&Vec<Event>>, now: Timestamp) -> String {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
     let status = pod.status.as_ref().unwrap_or(&no_status);
@@ -30,12 +35,21 @@ pub fn pod(pod: &Pod, events: &[Event], now: Timestamp) -> String {
     }
     let statuses = status.container_statuses.as_deref().unwrap_or_default();
     containers::write(&mut lines, "Containers", pod, (&spec.containers, statuses));
+    let ephemeral: Vec<Container> =
+        spec.ephemeral_containers.iter().flatten().map(roster::of_ephemeral).collect();
+    if !ephemeral.is_empty() {
+        let statuses = status.ephemeral_container_statuses.as_deref().unwrap_or_default();
+        containers::write(&mut lines, "Ephemeral Containers", pod, (&ephemeral, statuses));
+    }
+    readiness_gates(&mut lines, spec, status);
     conditions(&mut lines, status);
     volumes::write(&mut lines, spec.volumes.as_deref().unwrap_or_default());
     lines.add(0, format_args!("QoS Class:\t{}", resources::qos(pod)));
     lines.labels("Node-Selectors", spec.node_selector.as_ref());
     tolerations(&mut lines, spec.tolerations.as_deref().unwrap_or_default());
-    events::write(&mut lines, events, now);
+    if let Some(events) = events {
+        events::write(&mut lines, events, now);
+    }
     tabs::align(&lines.0)
 }
 
@@ -157,6 +171,23 @@ fn state(lines: &mut Lines, pod: &Pod, status: &PodStatus, now: Timestamp) {
     let owners = pod.metadata.owner_references.iter().flatten();
     if let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) {
         lines.add(0, format_args!("Controlled By:\t{}/{}", owner.kind, owner.name));
+    }
+    if let Some(node) = status.nominated_node_name.as_deref().filter(|node| !node.is_empty()) {
+        lines.add(0, format_args!("NominatedNodeName:\t{node}"));
+    }
+}
+
+fn readiness_gates(lines: &mut Lines, spec: &PodSpec, status: &PodStatus) {
+    let gates = spec.readiness_gates.as_deref().unwrap_or_default();
+    if !gates.is_empty() {
+        lines.add(0, "Readiness Gates:");
+        lines.add(1, "Type\tStatus");
+    }
+    for gate in gates {
+        let mut conditions = status.conditions.iter().flatten();
+        let met = conditions.find(|condition| condition.type_ == gate.condition_type);
+        let met = met.map_or("<none>", |condition| condition.status.as_str());
+        lines.add(1, format_args!("{} \t{met} ", gate.condition_type));
     }
 }
 

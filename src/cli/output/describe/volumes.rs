@@ -52,6 +52,11 @@ fn source(lines: &mut Lines, volume: &Volume) {
         }
     } else if let Some(volume) = &volume.projected {
         projected(lines, volume);
+    } else if let Some(image) = &volume.image {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (reference, policy) = (text(&image.reference), text(&image.pull_policy));
+        let facts = [("Reference", reference.as_str()), ("PullPolicy", policy.as_str())];
+        say("Image (a container image or OCI artifact)", &facts);
     } else {
         lines.add(1, "<unknown>");
     }
