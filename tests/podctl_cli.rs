@@ -72,7 +72,7 @@ const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n\
 fn a_wrong_command_line_is_told_in_kubectls_words() {
     let case = Case::new();
     let cases = [
-        ("create -f x", "error: unknown command \"create\" for \"podctl\""),
+        ("scale -f x", "error: unknown command \"scale\" for \"podctl\""),
         ("gett", "error: unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
         ("get po --foo", "error: unknown flag: --foo\nSee 'podctl get --help' for usage."),
         ("get po -x", "error: unknown shorthand flag: 'x' in -x"),

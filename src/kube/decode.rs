@@ -88,6 +88,13 @@ pub fn object_of(resource: Resource, value: &Value, fields: Fields) -> Result<De
     Ok(Decoded { given: value.clone(), object, warnings })
 }
 
+/// The one value that a text in JSON or YAML holds, whatever it is.
+pub fn value_of(file: &str, text: &str) -> Result<Value> {
+    let mut documents = text::documents(file, text)?.into_iter();
+    let value = documents.next().map(|document| document.value);
+    value.ok_or_else(|| Error::user(format!("{file} is empty")))
+}
+
 #[derive(Clone, Copy)]
 struct Source<'a> {
     file: &'a str,

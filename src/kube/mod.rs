@@ -26,11 +26,11 @@ mod text;
 mod validate;
 
 pub use api::Resource;
-pub use decode::{Decoded, Fields, decode, decode_as, object_of};
+pub use decode::{Decoded, Fields, decode, decode_as, object_of, value_of};
 pub use defaults::set_defaults;
 pub use fields::FieldSelector;
 pub use k8s_openapi::api::core::v1::Pod;
 pub use object::Object;
 pub use quantity::Quantity;
 pub use selector::Selector;
-pub use validate::{namespace_name, pod_name, validate, validate_update};
+pub use validate::{config_key, label_value, namespace_name, pod_name, validate, validate_update};

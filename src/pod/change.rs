@@ -127,6 +127,13 @@ fn keep(new: &mut Object, stored: &Object) -> Result<()> {
             ),
         ));
     }
+    if new.name() != stored.name() || new.namespace() != stored.namespace() {
+        let (given, name) = (new.name(), stored.name());
+        return Err(Error::new(
+            Kind::BadRequest,
+            format!("the name of the object ({given}) does not match the name on the URL ({name})"),
+        ));
+    }
     let metadata = new.metadata_mut();
     metadata.uid.clone_from(&old.uid);
     metadata.creation_timestamp.clone_from(&old.creation_timestamp);

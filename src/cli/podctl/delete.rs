@@ -1,11 +1,12 @@
 //! `podctl delete`: objects told to go, and pods awaited.
 
+use super::chosen::Chosen;
 use super::flags::{parse_bool, parse_duration};
-use super::resource::{self, Wanted, part};
+use super::resource::{self, part};
 use super::write::{DryRun, Files};
-use super::{Call, Outcome, done, files, print, tell};
+use super::{Call, Outcome, done, print, tell};
 use crate::error::{Context, Error, Kind, Result};
-use crate::kube::{Fields, Object, Pod, Resource, Selector};
+use crate::kube::{Object, Pod};
 use crate::pod::DeleteOptions;
 use clap::Args;
 use std::io::BufRead;
@@ -175,67 +176,16 @@ fn options(flags: &Flags) -> Result<DeleteOptions> {
 }
 
 fn objects(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
-    let selects = flags.all || flags.selector.is_some() || flags.field_selector.is_some();
-    if flags.files.given()? {
-        if selects && flags.selector.is_none() {
-            return Err(Error::user("setting 'all' parameter but found a non empty selector. "));
-        }
-        return of_files(call, flags);
-    }
-    if flags.words.is_empty() {
-        return Err(Error::user(
-            "You must provide one or more resources by argument or filename.\n\
-             Example resource specifications include:\n   '-f rsrc.yaml'\n   \
-             '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
-        ));
-    }
-    match resource::wanted(&flags.words)? {
-        Wanted::Named(_) if selects => {
-            Err(Error::user("name cannot be provided when a selector is specified"))
-        }
-        Wanted::Named(items) => Ok(resource::found(call, &items)),
-        Wanted::All(_) if flags.all && flags.selector.is_some() => {
-            Err(Error::user("cannot set --all and --selector at the same time"))
-        }
-        Wanted::All(kinds) if selects => {
-            let mut all = Vec::new();
-            for kind in kinds {
-                all.extend(selected(call, flags, kind)?);
-            }
-            Ok((all, Vec::new()))
-        }
-        Wanted::All(_) => Err(Error::user("resource(s) were provided, but no name was specified")),
-    }
-}
-
-fn selected(call: &Call, flags: &Flags, kind: Resource) -> Result<Vec<Object>> {
-    let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
-    let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
-    let mut found = call.engine.list_objects(kind, namespace)?;
-    found.retain(|one| {
-        selector.as_ref().is_none_or(|it| it.matches(one.metadata().labels.as_ref()))
-    });
-    Ok(found)
-}
-
-fn of_files(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
-    let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
-    let (mut objects, mut failed) = (Vec::new(), Vec::new());
-    for manifest in files::read_as(&flags.files, Fields::Ignore)? {
-        let given = &manifest.decoded.object;
-        if selector.as_ref().is_some_and(|it| !it.matches(given.metadata().labels.as_ref())) {
-            continue;
-        }
-        let namespace = given.metadata().namespace.as_deref().unwrap_or(&call.namespace);
-        match call.engine.get_object(given.resource(), namespace, given.name()) {
-            Ok(object) => objects.push(object),
-            Err(error) if resource::is_missing(&error) => {
-                failed.push(error.doing(format!("error when deleting \"{}\"", manifest.file)));
-            }
-            Err(error) => failed.push(error),
-        }
-    }
-    Ok((objects, failed))
+    let chosen = Chosen {
+        verb: "delete",
+        files: &flags.files,
+        words: &flags.words,
+        selector: flags.selector.as_deref(),
+        field_selector: flags.field_selector.as_deref(),
+        all: flags.all,
+        all_namespaces: flags.all_namespaces,
+    };
+    chosen.objects(call, false)
 }
 
 fn say(flags: &Flags, options: DeleteOptions, dry_run: DryRun, object: &Object) -> Result<()> {

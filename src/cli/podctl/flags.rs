@@ -1,8 +1,8 @@
 //! The command line as data: globals and verbs; each verb's own flags stand with the verb.
 
 use super::{
-    api_resources, apply, completion, delete, describe, exec, get, images, load, logs, pull, tree,
-    version,
+    api_resources, apply, completion, create, delete, describe, diff, edit, exec, get, images,
+    label, load, logs, patch, pull, replace, tree, version,
 };
 use crate::error::{Context, Error, Result};
 use crate::pod::{Config, Network, Paths};
@@ -43,8 +43,22 @@ pub struct Globals {
 /// kubectl's verbs, and podctl's own.
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Create pods from manifests, or change them
+    /// Create objects from manifests, or change them
     Apply(apply::Flags),
+    /// Create objects that must not be there yet, from manifests or from flags
+    Create(create::Flags),
+    /// Replace objects by what manifests say
+    Replace(replace::Flags),
+    /// Change a part of an object
+    Patch(patch::Flags),
+    /// Change an object in an editor
+    Edit(edit::Flags),
+    /// Set or remove labels
+    Label(label::Flags),
+    /// Set or remove annotations
+    Annotate(label::Flags),
+    /// Show what apply would change
+    Diff(diff::Flags),
     /// List pods
     Get(get::Flags),
     /// Show pods in detail

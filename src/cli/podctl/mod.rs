@@ -5,19 +5,26 @@
 
 mod api_resources;
 mod apply;
+mod chosen;
 mod completion;
 mod container;
+mod create;
 mod delete;
 mod describe;
+mod diff;
+mod edit;
 mod exec;
 mod files;
 mod flags;
 mod get;
 mod images;
+mod label;
 mod load;
 mod logs;
 mod monitor;
+mod patch;
 mod pull;
+mod replace;
 mod resource;
 mod selection;
 mod tree;
@@ -108,15 +115,22 @@ fn run(cli: Cli) -> Outcome {
         namespace: namespace.unwrap_or_else(|| "default".to_owned()),
     };
     match verb {
+        Verb::Annotate(args) => label::run(&call, &args, label::Map::Annotations),
         Verb::Apply(args) => apply::run(&call, &args),
+        Verb::Create(args) => create::run(&call, &args),
         Verb::Delete(args) => delete::run(&call, &args),
         Verb::Describe(args) => describe::run(&call, &args),
+        Verb::Diff(args) => diff::run(&call, &args),
+        Verb::Edit(args) => edit::run(&call, &args),
         Verb::Exec(args) => exec::run(&call, &args),
         Verb::Get(args) => get::run(&call, &args),
         Verb::Images(args) => images::run(&call, &args),
+        Verb::Label(args) => label::run(&call, &args, label::Map::Labels),
         Verb::Load(args) => load::run(&call, &args),
         Verb::Logs(args) => logs::run(&call, &args),
+        Verb::Patch(args) => patch::run(&call, &args),
         Verb::Pull(args) => pull::run(&call, &args),
+        Verb::Replace(args) => replace::run(&call, &args),
         Verb::Tree(args) => tree::run(&call, &args),
         Verb::ApiResources(_) | Verb::ApiVersions(_) | Verb::Completion(_) | Verb::Version(_) => {
             Ok(0)

@@ -1,14 +1,14 @@
 //! What is wrong with a command line, in the words of kubectl (cobra and pflag), exit status 1.
 
+use super::flags::Cli;
 use super::{print, tell};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Command};
+use clap::{ArgAction, Command, CommandFactory};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Verbs of kubectl that podctl does not have.
-const NOT_YET: [&str; 31] = [
-    "annotate",
+const NOT_YET: [&str; 24] = [
     "attach",
     "auth",
     "autoscale",
@@ -17,22 +17,16 @@ const NOT_YET: [&str; 31] = [
     "config",
     "cordon",
     "cp",
-    "create",
     "debug",
-    "diff",
     "drain",
-    "edit",
     "events",
     "explain",
     "expose",
     "kustomize",
-    "label",
     "options",
-    "patch",
     "plugin",
     "port-forward",
     "proxy",
-    "replace",
     "rollout",
     "run",
     "scale",
@@ -153,30 +147,15 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
 
 /// The verb of a command line that cannot be read: the first word that is one.
 fn verb(arguments: &[OsString]) -> Option<&str> {
-    const VERBS: [&str; 13] = [
-        "api-resources",
-        "api-versions",
-        "apply",
-        "completion",
-        "delete",
-        "describe",
-        "exec",
-        "get",
-        "images",
-        "load",
-        "logs",
-        "tree",
-        "version",
-    ];
+    let command = Cli::command();
     let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
-    words.take_while(|word| *word != "--").find(|word| VERBS.contains(word))
+    words.take_while(|word| *word != "--").find(|word| command.find_subcommand(word).is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::podctl::flags::Cli;
-    use clap::{CommandFactory, Parser};
+    use clap::Parser;
 
     #[test]
     fn errors_are_kubectls() {
@@ -184,7 +163,7 @@ mod tests {
             (&["get", "po", "--foo"], "unknown flag: --foo"),
             (&["get", "po", "-x"], "unknown shorthand flag: 'x' in -x"),
             (&["frobnicate"], "unknown command \"frobnicate\" for \"podctl\""),
-            (&["create", "-f", "x"], "unknown command \"create\" for \"podctl\""),
+            (&["scale", "-f", "x"], "unknown command \"scale\" for \"podctl\""),
             (&["gett"], "unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
             (&["get", "-n"], "flag needs an argument: --namespace"),
             (

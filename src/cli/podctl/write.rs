@@ -196,3 +196,28 @@ pub fn in_file(error: Error, doing: &str, file: &str) -> Error {
         _ => error,
     }
 }
+
+/// A command line that is wrong as a whole.
+pub fn usage(verb: &str, text: &str) -> Error {
+    Error::user(format!("{text}\nSee 'podctl {verb} -h' for help and examples"))
+}
+
+/// The one name that a verb needs.
+pub fn the_name(verb: &str, names: &[String]) -> Result<String> {
+    match names {
+        [name] => Ok(name.clone()),
+        names => Err(usage(verb, &format!("exactly one NAME is required, got {}", names.len()))),
+    }
+}
+
+/// What only the server sets, in an object that was made of `stored` without it.
+pub fn keep_server_fields(object: &mut Object, stored: &Object) {
+    let (new, old) = (object.metadata_mut(), stored.metadata());
+    new.uid.clone_from(&old.uid);
+    new.creation_timestamp.clone_from(&old.creation_timestamp);
+    new.generation = old.generation;
+    new.resource_version.clone_from(&old.resource_version);
+    if let (Object::Pod(new), Object::Pod(old)) = (object, stored) {
+        new.status.clone_from(&old.status);
+    }
+}

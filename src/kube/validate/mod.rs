@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-pub use names::{label_value, qualified_name};
+pub use names::{config_key, label_value, qualified_name};
 pub use update::validate_update;
 
 /// All annotations of an object, keys and values, in bytes.

@@ -1,0 +1,164 @@
+//! `podctl create`: objects that must not be there yet, from manifests or from flags alone.
+
+mod configmap;
+mod namespace;
+mod secret;
+mod sources;
+
+use super::write::{self, DryRun, Files, Printer, Sent, usage};
+use super::{Call, Outcome, done, files};
+use crate::error::{Error, Kind, Result};
+use crate::kube::{self, Decoded, Fields, Object, Selector};
+use crate::pod::Key;
+use crate::pod::apply::with_last_applied;
+use clap::{Args, Subcommand};
+
+/// Generators of kubectl for kinds that runp does not have.
+const OTHERS: [&str; 18] = [
+    "clusterrole",
+    "clusterrolebinding",
+    "cj",
+    "cronjob",
+    "deploy",
+    "deployment",
+    "ing",
+    "ingress",
+    "job",
+    "pdb",
+    "poddisruptionbudget",
+    "priorityclass",
+    "quota",
+    "role",
+    "rolebinding",
+    "service",
+    "serviceaccount",
+    "token",
+];
+
+/// Flags of `create`.
+#[derive(Args)]
+#[command(subcommand_precedence_over_arg = true)]
+pub struct Flags {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    sent: Sent,
+    #[command(flatten)]
+    saved: Saved,
+    /// Unknown fields: strict refuses them, warn tells of them, ignore drops them
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
+        default_missing_value = "strict", default_value = "strict", hide_default_value = true)]
+    validate: String,
+    /// Only the manifests with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    #[command(subcommand)]
+    generator: Option<Generator>,
+    #[arg(hide = true)]
+    words: Vec<String>,
+}
+
+/// `--save-config`.
+#[derive(Args)]
+pub struct Saved {
+    /// Note the object as what was applied last, for a later apply
+    #[arg(long)]
+    save_config: bool,
+}
+
+/// Objects from flags alone.
+#[derive(Subcommand)]
+enum Generator {
+    /// Create a config map from files, directories or literal values
+    #[command(visible_alias = "cm")]
+    Configmap(configmap::Flags),
+    /// Create a namespace
+    #[command(visible_alias = "ns")]
+    Namespace(namespace::Flags),
+    /// Create a secret
+    Secret(secret::Flags),
+}
+
+/// Runs it.
+pub fn run(call: &Call, flags: &Flags) -> Outcome {
+    match &flags.generator {
+        Some(Generator::Configmap(flags)) => return configmap::run(call, flags),
+        Some(Generator::Namespace(flags)) => return namespace::run(call, flags),
+        Some(Generator::Secret(flags)) => return secret::run(call, flags),
+        None => {}
+    }
+    if let Some(word) = flags.words.first() {
+        if OTHERS.contains(&word.as_str()) {
+            return Err(Error::user(format!("create {word}: not supported by runp"))
+                .hint("runp creates pods, config maps, secrets and namespaces")
+                .into());
+        }
+        return Err(
+            usage("create", &format!("Unexpected args: [{}]", flags.words.join(" "))).into()
+        );
+    }
+    flags.files.needed()?;
+    let mut printer = flags.sent.printer()?;
+    let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
+    let mut failed = Vec::new();
+    let mut manifests = files::read_as(&flags.files, write::fields(&flags.validate)?)?;
+    manifests.retain(|one| {
+        let labels = one.decoded.object.metadata().labels.as_ref();
+        selector.as_ref().is_none_or(|selector| selector.matches(labels))
+    });
+    if manifests.is_empty() {
+        return Err(Error::user("no objects passed to create").into());
+    }
+    for mut manifest in manifests {
+        write::place(call, &mut manifest.decoded)?;
+        if let Err(error) = one(call, manifest.decoded, &flags.saved, &mut printer) {
+            failed.push(write::in_file(error, "creating", &manifest.file));
+        }
+    }
+    done(failed)
+}
+
+/// Creates what a generator made.
+fn generated(call: &Call, mut object: Object, saved: &Saved, sent: &Sent) -> Outcome {
+    if object.resource().namespaced() && (call.namespace_given || sent.dry_run()? != DryRun::Client)
+    {
+        object.metadata_mut().namespace = Some(call.namespace.clone());
+    }
+    let decoded = Decoded { given: object.to_value()?, object, warnings: Vec::new() };
+    let kind = decoded.object.resource().singular();
+    let created = one(call, decoded, saved, &mut sent.printer()?);
+    created.map_err(|error| match (error.kind(), kind) {
+        (Kind::AlreadyExists, "configmap") => {
+            Error::user(format!("failed to create configmap: {error}"))
+        }
+        (Kind::AlreadyExists, "secret") => Error::user(format!("failed to create secret {error}")),
+        _ => error,
+    })?;
+    Ok(0)
+}
+
+/// Creates one object and says so.
+fn one(call: &Call, decoded: Decoded, saved: &Saved, printer: &mut Printer) -> Result<()> {
+    let mut object = decoded.object;
+    if saved.save_config {
+        let given = with_last_applied(&decoded.given, object.namespace())?;
+        let named = object.metadata().namespace.clone();
+        object = kube::object_of(object.resource(), &given, Fields::Ignore)?.object;
+        object.metadata_mut().namespace = named;
+    }
+    if printer.dry_run == DryRun::Client {
+        return printer.one(&object, "created");
+    }
+    let created = make(call, &object, printer.dry_run)?;
+    printer.one(&created, "created")
+}
+
+/// Stores an object that must not be there yet.
+pub fn make(call: &Call, object: &Object, dry_run: DryRun) -> Result<Object> {
+    let key = Key::of(object);
+    let created = call.engine.change(&key, dry_run.commit(), &mut |stored| match stored {
+        Some(_) => Err(key.resource.already_exists(&key.name)),
+        None => Ok(object.clone()),
+    });
+    created.map(|(_, object)| object)
+}
