@@ -30,6 +30,8 @@ mod lifecycle;
 mod mounts;
 #[path = "runtime/namespaces.rs"]
 mod namespaces;
+#[path = "runtime/netdev.rs"]
+mod netdev;
 #[path = "runtime/notify.rs"]
 mod notify;
 #[path = "runtime/owners.rs"]

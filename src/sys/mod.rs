@@ -16,6 +16,7 @@ pub mod fs;
 pub mod inode;
 pub mod lean;
 pub mod limits;
+pub mod link;
 pub mod make;
 pub mod mount;
 pub mod netlink;

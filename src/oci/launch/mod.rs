@@ -14,6 +14,7 @@ mod child;
 mod fault;
 mod idmap;
 mod listener;
+mod netdev;
 mod parent;
 mod process;
 mod rootfs;

@@ -30,6 +30,7 @@ impl<'a> Parent<'a> {
             Step::Record => self.record().doing(words),
             Step::Limit(which) => self.limit(*which),
             Step::Source(source) => self.source(source).doing(words),
+            Step::NetDevice(device) => self.net_device(device).doing(words),
             Step::Listener(listener) => self.listener(listener).doing(words),
             Step::Hooks(point) => self.hooks(*point),
             Step::Attribute(attribute) => self.attribute(attribute).doing(words),

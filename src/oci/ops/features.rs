@@ -86,6 +86,6 @@ fn linux() -> Value {
         "selinux": { "enabled": false },
         "intelRdt": { "enabled": false },
         "mountExtensions": { "idmap": { "enabled": true } },
-        "netDevices": { "enabled": false },
+        "netDevices": { "enabled": true },
     })
 }

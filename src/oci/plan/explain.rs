@@ -1,8 +1,8 @@
 //! Plans as text and JSON: what `runp explain` shows and what errors and traces call a step.
 
 use super::step::{
-    At, Attribute, Limits, Mapper, Mount, Origin, OwnerMap, Place, Planned, Program, Side, Source,
-    Step, Target, User, UtsField, text,
+    At, Attribute, Limits, Mapper, Mount, NetDevice, Origin, OwnerMap, Place, Planned, Program,
+    Side, Source, Step, Target, User, UtsField, text,
 };
 use super::{Mode, Options, Plan};
 use crate::error::Result;
@@ -75,6 +75,7 @@ impl Step {
             Self::MakeCgroup => "make-cgroup",
             Self::Clone(_) => "clone",
             Self::IdMaps { .. } => "id-maps",
+            Self::NetDevice(_) => "net-device",
             Self::Record => "record",
             Self::Limit(Limits::Memory) => "limit-memory",
             Self::Limit(Limits::Others) => "limit",
@@ -145,6 +146,9 @@ impl Display for Step {
                     Mapper::Privileged | Mapper::OwnIds => "",
                 };
                 write!(f, "write id maps {by}uid [{}] gid [{}]", one_line(uids), one_line(gids))
+            }
+            Self::NetDevice(NetDevice { name, new_name, .. }) => {
+                write!(f, "move network device {name} into the container as {new_name}")
             }
             Self::Record => f.write_str("record the process in state.json"),
             Self::Limit(Limits::Memory) => f.write_str("limit memory"),

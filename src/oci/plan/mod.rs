@@ -166,8 +166,10 @@ fn start(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     namespaces::join_before_clone(cx, plan)?;
     let at = At::field("linux.namespaces");
     plan.parent(at, Step::Clone(cx.namespaces.cloned()));
+    let before = plan.steps.len();
     namespaces::maps(cx, plan)?;
-    if cx.namespaces.is_new(NsKind::User) {
+    namespaces::net_devices(cx, plan)?;
+    if plan.steps.len() > before {
         plan.parent(OWN, Step::Send(Barrier::Mapped));
         plan.child(OWN, Step::Await(Barrier::Mapped));
     }
@@ -211,7 +213,6 @@ fn refuse_unsupported(cx: &Topic<'_>) -> Result<()> {
     refuse(&[
         ("linux.mountLabel", text_wanted(cx.linux.mount_label().as_deref())),
         ("linux.intelRdt", cx.linux.intel_rdt().is_some()),
-        ("linux.netDevices", cx.linux.net_devices().as_ref().is_some_and(|m| !m.is_empty())),
     ])
 }
 

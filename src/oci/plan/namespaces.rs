@@ -1,6 +1,6 @@
 //! `linux.namespaces`, `uidMappings` and `gidMappings`, host and domain name.
 
-use super::step::{At, Mapper, Step, UtsField};
+use super::step::{At, Mapper, NetDevice, Step, UtsField};
 use super::{OWN, Plan, Topic, cstring, missing};
 use crate::error::{Error, Result};
 use crate::oci::host::Host;
@@ -209,6 +209,34 @@ fn mapper(host: &Host, uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMa
         false if own(uids, host.euid) && own(gids, host.egid) => Mapper::OwnIds,
         false => Mapper::Helpers,
     }
+}
+
+/// The devices that move into the network namespace, sorted, so that a plan is the same each time.
+pub(super) fn net_devices(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let at = At::field("linux.netDevices");
+    let mut devices: Vec<_> = cx.linux.net_devices().iter().flatten().collect();
+    devices.sort_unstable_by_key(|(name, _)| *name);
+    if !devices.is_empty() && !cx.namespaces.has(NsKind::Network) {
+        let cause = "unable to move network devices without a private network namespace";
+        return Err(Error::user(format!("{at}: {cause}")));
+    }
+    for (name, device) in devices {
+        let new_name = device.name().as_ref().filter(|name| !name.is_empty()).unwrap_or(name);
+        if let Some(bad) = [name, new_name].into_iter().find(|name| !is_device_name(name)) {
+            return Err(Error::user(format!("{at}: invalid network device name {bad:?}")));
+        }
+        let path = cx.namespaces.path(NsKind::Network);
+        let namespace = path.map(|path| cstring(path.as_os_str().as_bytes(), at)).transpose()?;
+        let (name, new_name) = (name.clone(), new_name.clone());
+        plan.parent(at, Step::NetDevice(NetDevice { name, new_name, namespace }));
+    }
+    Ok(())
+}
+
+/// As the kernel has it.
+fn is_device_name(name: &str) -> bool {
+    let plain = |c: char| !c.is_whitespace() && !"/:\0".contains(c);
+    !matches!(name, "" | "." | "..") && name.len() < 16 && name.chars().all(plain)
 }
 
 /// The kernel takes 340 extents of a map.

@@ -50,7 +50,7 @@ pub struct Planned {
 /// Where parent and child wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barrier {
-    /// To the child: the id maps are written, or it is in its cgroup, where it must be so early.
+    /// To the child: the id maps are written, its network devices are there.
     Mapped,
     /// To the parent: the mounts are made, hooks may look at them.
     Mounted,
@@ -164,6 +164,17 @@ pub struct Source {
     pub recursive: bool,
     /// How owners are mapped; true for the mounts below too.
     pub map: Option<(OwnerMap, bool)>,
+}
+
+/// A network device that moves into the container.
+#[derive(Debug)]
+pub struct NetDevice {
+    /// Its name on the host.
+    pub name: String,
+    /// Its name in the container; `%d` stands for a free number.
+    pub new_name: String,
+    /// Where it goes: a namespace that is joined, else the child's own.
+    pub namespace: Option<CString>,
 }
 
 /// Who answers what a seccomp filter asks.
@@ -359,6 +370,8 @@ pub enum Step {
         /// Who writes them.
         mapper: Mapper,
     },
+    /// Move a network device into the container.
+    NetDevice(NetDevice),
     /// Write the child's pid to state.json.
     Record,
     /// Apply limits to the cgroup.
