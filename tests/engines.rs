@@ -3,6 +3,8 @@
 //! that its containers leave nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "engines/grpc.rs"]
+mod grpc;
 #[path = "engines/image.rs"]
 mod image;
 #[path = "engines/world.rs"]
@@ -14,6 +16,8 @@ mod buildah;
 mod conmon;
 #[path = "engines/containerd.rs"]
 mod containerd;
+#[path = "engines/cri.rs"]
+mod cri;
 #[path = "engines/docker.rs"]
 mod docker;
 #[path = "engines/podman.rs"]

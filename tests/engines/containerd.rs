@@ -8,8 +8,14 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    pub fn new(case: &str) -> Option<Self> {
+    fn new(case: &str) -> Option<Self> {
+        Self::with(case, |_| {})
+    }
+
+    /// `prepare` adds to what the daemon finds when it starts.
+    pub fn with(case: &str, prepare: impl Fn(&World)) -> Option<Self> {
         let world = World::new(case, &["containerd", "containerd-shim-runc-v2", "ctr", "script"])?;
+        prepare(&world);
         let settings = format!(
             r#"version = 2
 root = "{dir}/root"

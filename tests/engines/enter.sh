@@ -27,21 +27,19 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     echo $$ >"/sys/fs/cgroup/$group/init/cgroup.procs"
     umount /sys/fs/cgroup
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+    tr ' ' '\n' </sys/fs/cgroup/cgroup.controllers | while read -r controller; do
         echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
     done
 else
-    mounts=$(grep cgroup /proc/self/mounts)
+    mounts=$(grep ' /sys/fs/cgroup/' /proc/self/mounts)
+    # Not what the machine has there: others make directories beside the hierarchies.
+    umount --recursive /sys/fs/cgroup
+    mount -t tmpfs -o mode=755 cgroups /sys/fs/cgroup
     echo "$mounts" | while read -r _ directory kind options _; do
-        case $kind in
-        cgroup)
-            umount "$directory"
-            options=$(echo "$options" | tr , '\n' | grep -vxE 'rw|relatime|nosuid|nodev|noexec' | paste -sd ,)
-            mount -t cgroup -o "$options" cgroup "$directory" ;;
-        cgroup2)
-            umount "$directory"
-            mount -t cgroup2 cgroup2 "$directory" ;;
-        esac
+        [ "$kind" = cgroup2 ] && options=
+        options=$(echo "$options" | tr , '\n' | grep -vxE 'rw|relatime|nosuid|nodev|noexec' | paste -sd ,)
+        mkdir "$directory"
+        mount -t "$kind" ${options:+-o "$options"} "$kind" "$directory"
     done
 fi
 mount -t tmpfs -o mode=755 run /run
