@@ -309,6 +309,11 @@ fn data_size(header: &Header, pax: &Records) -> Result<u64> {
     if size > i64::MAX as u64 { Err(Error::user("a member larger than 2^63")) } else { Ok(size) }
 }
 
+/// A numeric field; left empty, it is 0, as Go's reader has it.
+fn or_empty(field: &[u8], value: io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { value }
+}
+
 fn member(header: &Header, pax: &Records) -> Result<Member> {
     let path = pax.get(b"path").map_or_else(|| header.path_bytes().into_owned(), <[u8]>::to_vec);
     let link = match pax.get(b"linkpath") {
@@ -336,15 +341,16 @@ fn member(header: &Header, pax: &Records) -> Result<Member> {
         let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
         id.ok_or_else(|| Error::user("an owner above 2^32 - 2").doing(name(&path)))
     };
+    let fields = header.as_old();
     Ok(Member {
         kind,
-        mode: header.mode()? & 0o7777,
-        uid: owner(b"uid", header.uid())?,
-        gid: owner(b"gid", header.gid())?,
+        mode: or_empty(&fields.mode, header.mode().map(u64::from))? as u32 & 0o7777,
+        uid: owner(b"uid", or_empty(&fields.uid, header.uid()))?,
+        gid: owner(b"gid", or_empty(&fields.gid, header.gid()))?,
         mtime: match pax.get(b"mtime") {
             Some(time) => super::pax::time(time)?,
             // Negative times are in two's complement.
-            None => (header.mtime()?.cast_signed(), 0),
+            None => (or_empty(&fields.mtime, header.mtime())?.cast_signed(), 0),
         },
         device: (
             header.device_major().ok().flatten().unwrap_or(0),

@@ -4,6 +4,7 @@
 //! reference            names                      store    blobs, layers and the index on disk
 //! load archive         archives into the store    members pax compress digest    their bytes
 //! pull download        registries into the store  registry                       the protocol
+//! save                  the store into archives
 //! ingest layers        what both have in common   platform                       of an index
 //! unpack whiteout      a layer to a directory in overlayfs' form
 //! merged               layers seen as one tree, without mounting
@@ -26,13 +27,15 @@ pub mod pull;
 mod reference;
 pub mod registry;
 pub mod rootfs;
+mod save;
 mod store;
 mod unpack;
 pub mod users;
 mod whiteout;
 
 pub use reference::Reference;
-pub use store::Store;
+pub use save::Format;
+pub use store::{Store, Usage};
 
 use oci_spec::image::ImageConfiguration;
 use std::path::PathBuf;

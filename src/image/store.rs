@@ -42,6 +42,17 @@ pub struct Store {
     dir: PathBuf,
 }
 
+/// Bytes on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Images as they came.
+    pub blobs: u64,
+    /// Images unpacked.
+    pub layers: u64,
+    /// Work in progress, and parts of downloads.
+    pub unfinished: u64,
+}
+
 /// An image that is whole in the store but not in its index yet.
 pub(super) struct Incoming {
     pub(super) manifest: Digest,
@@ -89,6 +100,55 @@ impl Store {
             Some(descriptor) => Ok(Some(self.image(&index, &digest(descriptor)?)?)),
             None => Ok(None),
         }
+    }
+
+    /// The image of that name, or whose id begins so: what people type.
+    pub fn look_up(&self, text: &str) -> Result<Option<Image>> {
+        let named = Reference::parse(text).and_then(|reference| self.find(&reference));
+        if let Ok(Some(image)) = named {
+            return Ok(Some(image));
+        }
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        let is_id = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_id {
+            return named;
+        }
+        let begins = |image: &Image| {
+            image.id.strip_prefix("sha256:").is_some_and(|id| id.starts_with(digits))
+        };
+        let mut found: Vec<Image> = self.list()?.into_iter().filter(begins).collect();
+        // Archives of other forms give one image several manifests.
+        found.dedup_by(|one, other| one.id == other.id);
+        match found.len() {
+            0 | 1 => Ok(found.pop()),
+            several => Err(Error::user(format!("{text:?} is the start of {several} image ids"))),
+        }
+    }
+
+    /// Gives an image one more name, which moves if another has it.
+    pub fn tag(&self, image: &Image, name: &Reference) -> Result<()> {
+        let what = || format!("name {} {name}", image.id);
+        if name.digest.is_some() {
+            return Err(Error::user("a name with a digest cannot be given away").doing(what()));
+        }
+        let ingest = Ingest::begin(self).doing(what)?;
+        let manifest = Digest::parse(&image.manifest).doing(what)?;
+        let size = std::fs::metadata(self.blob(&manifest)).doing(what)?.len();
+        let index = image.index.as_deref().map(Digest::parse).transpose()?;
+        ingest.publish(&[Incoming { manifest, size, name: Some(name.clone()), index }]).doing(what)
+    }
+
+    /// Removes what no image needs, parts of downloads too; how many bytes that were.
+    pub fn tidy(&self) -> Result<u64> {
+        let _ingest = Ingest::begin(self)?;
+        let _lock = self.lock()?;
+        ingest::sweep(self, std::time::Duration::ZERO).doing(|| "sweep the image store")
+    }
+
+    /// What the store takes on disk.
+    pub fn usage(&self) -> Usage {
+        let of = |name: &str| ingest::usage(&self.path(name));
+        Usage { blobs: of("blobs"), layers: of("layers"), unfinished: of("tmp") }
     }
 
     /// All images, newest first.
@@ -172,7 +232,7 @@ impl Store {
     }
 
     /// A document of the store.
-    fn document<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T> {
+    pub(super) fn document<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T> {
         let read = fs::read_limited(&self.blob(digest), archive::MAX_DOCUMENT);
         let document = read.map_err(Error::from).and_then(|content| parse(&content));
         document.doing(|| format!("read {digest} of the image store"))
@@ -276,21 +336,32 @@ fn add(
     manifests.retain(|other| {
         !(nameless(other) && (same(other) || elsewhere.contains(&other.digest().to_string())))
     });
-    let mut descriptor = Descriptor::new(
-        MediaType::ImageManifest,
-        image.size,
-        oci_spec::image::Digest::try_from(manifest.as_str())
-            .map_err(|error| Error::system(error.to_string()))?,
-    );
-    let mut annotations = HashMap::from([(LOADED.to_owned(), now.to_string())]);
-    annotations.extend(name.map(|name| (ANNOTATION_REF_NAME.to_owned(), name.to_owned())));
+    let name = name.map(str::to_owned);
+    let mut descriptor = entry(MediaType::ImageManifest, &image.manifest, image.size, name)?;
+    let mut annotations = descriptor.annotations().clone().unwrap_or_default();
+    annotations.insert(LOADED.to_owned(), now.to_string());
     annotations.extend(image.index.iter().map(|index| (INDEX.to_owned(), index.to_string())));
     descriptor.set_annotations(Some(annotations));
     manifests.push(descriptor);
     Ok(())
 }
 
-fn index_of(manifests: Vec<Descriptor>) -> Result<ImageIndex> {
+/// An index's entry for a manifest.
+pub(super) fn entry(
+    media_type: MediaType,
+    manifest: &Digest,
+    size: u64,
+    name: Option<String>,
+) -> Result<Descriptor> {
+    let digest = oci_spec::image::Digest::try_from(manifest.to_string())
+        .map_err(|error| Error::system(error.to_string()))?;
+    let mut descriptor = Descriptor::new(media_type, size, digest);
+    let name = name.map(|name| HashMap::from([(ANNOTATION_REF_NAME.to_owned(), name)]));
+    descriptor.set_annotations(name);
+    Ok(descriptor)
+}
+
+pub(super) fn index_of(manifests: Vec<Descriptor>) -> Result<ImageIndex> {
     let index = ImageIndexBuilder::default()
         .schema_version(2u32)
         .media_type(MediaType::ImageIndex)

@@ -1,8 +1,8 @@
 //! The command line as data: globals and verbs; each verb's own flags stand with the verb.
 
 use super::{
-    api_resources, apply, completion, create, delete, describe, diff, edit, exec, get, images,
-    label, load, logs, patch, pull, replace, tree, version,
+    api_resources, apply, completion, create, delete, describe, diff, edit, exec, gc, get, images,
+    inspect, label, load, logs, patch, pull, replace, rmi, save, tag, tree, version,
 };
 use crate::error::{Context, Error, Result};
 use crate::pod::{Config, Network, Paths};
@@ -75,6 +75,16 @@ pub enum Verb {
     Images(images::Flags),
     /// Pull images from registries
     Pull(pull::Flags),
+    /// Remove images
+    Rmi(rmi::Flags),
+    /// Save images to an archive
+    Save(save::Flags),
+    /// Give an image another name
+    Tag(tag::Flags),
+    /// Show images in detail
+    Inspect(inspect::Flags),
+    /// Remove images that no pod uses
+    Gc(gc::Flags),
     /// Show a pod as its processes
     Tree(tree::Flags),
     /// Print a shell's completion script

@@ -1,8 +1,9 @@
 //! `podctl images`: what is in the store, as crictl lists it.
 
+use super::rmi::users;
 use super::{Call, Outcome, print};
 use crate::cli::output::table::Writer;
-use crate::image::{Image, Reference};
+use crate::image::{Image, Reference, Store};
 use crate::kube::table::Table;
 use clap::Args;
 
@@ -15,17 +16,30 @@ pub struct Flags {
     /// Print ids only
     #[arg(short, long)]
     quiet: bool,
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+    /// Show what the store takes on disk instead
+    #[arg(long)]
+    usage: bool,
 }
 
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let images = call.engine.images()?.list()?;
+    let store = call.engine.images()?;
+    let images = store.list()?;
+    if flags.usage {
+        return usage(call, &store, &images);
+    }
     if flags.quiet {
         let ids = images.iter().map(|image| format!("{}\n", id(image, flags)));
         print(&ids.collect::<String>())?;
         return Ok(0);
     }
-    let headers = ["IMAGE", "TAG", "IMAGE ID", "SIZE"].map(str::to_owned).to_vec();
+    let mut headers = ["IMAGE", "TAG", "IMAGE ID", "SIZE"].map(str::to_owned).to_vec();
+    if flags.digests {
+        headers.insert(2, "DIGEST".to_owned());
+    }
     let rows = images.iter().flat_map(|image| rows(image, flags)).collect();
     print(&Writer::default().table(&Table { headers, rows }))?;
     Ok(0)
@@ -33,7 +47,12 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 
 /// One row for each of an image's names.
 fn rows(image: &Image, flags: &Flags) -> Vec<Vec<String>> {
-    let row = |name: String, tag: String| vec![name, tag, id(image, flags), size(image.size)];
+    let digest = image.index.as_ref().unwrap_or(&image.manifest);
+    let row = |name: String, tag: String| {
+        let digest = flags.digests.then(|| digest.clone());
+        let end = [id(image, flags), size(image.size)];
+        [name, tag].into_iter().chain(digest).chain(end).collect()
+    };
     let none = || "<none>".to_owned();
     if image.names.is_empty() {
         return vec![row(none(), none())];
@@ -48,6 +67,19 @@ fn rows(image: &Image, flags: &Flags) -> Vec<Vec<String>> {
     named.collect()
 }
 
+/// What is there, and how much of it could go.
+fn usage(call: &Call, store: &Store, images: &[Image]) -> Outcome {
+    let pods = call.engine.list(None)?;
+    let used = images.iter().filter(|image| !users(&pods, image).is_empty()).count();
+    let usage = store.usage();
+    let headers = ["IMAGES", "IN USE", "BLOBS", "LAYERS", "UNFINISHED"];
+    let headers = headers.map(str::to_owned).to_vec();
+    let sizes = [usage.blobs, usage.layers, usage.unfinished].map(size);
+    let row = [images.len().to_string(), used.to_string()].into_iter().chain(sizes).collect();
+    print(&Writer::default().table(&Table { headers, rows: vec![row] }))?;
+    Ok(0)
+}
+
 fn id(image: &Image, flags: &Flags) -> String {
     if flags.no_trunc {
         return image.id.clone();
@@ -57,7 +89,7 @@ fn id(image: &Image, flags: &Flags) -> String {
 }
 
 /// Bytes as crictl writes them: three digits, thousands.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let mut size = bytes as f64;
     let mut units = ["B", "kB", "MB", "GB"].into_iter();
     let mut unit = units.next().unwrap_or_default();

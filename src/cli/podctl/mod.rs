@@ -16,8 +16,10 @@ mod edit;
 mod exec;
 mod files;
 mod flags;
+mod gc;
 mod get;
 mod images;
+mod inspect;
 mod label;
 mod load;
 mod logs;
@@ -26,7 +28,10 @@ mod patch;
 mod pull;
 mod replace;
 mod resource;
+mod rmi;
+mod save;
 mod selection;
+mod tag;
 mod tree;
 mod usage;
 mod version;
@@ -131,6 +136,11 @@ fn run(cli: Cli) -> Outcome {
         Verb::Patch(args) => patch::run(&call, &args),
         Verb::Pull(args) => pull::run(&call, &args),
         Verb::Replace(args) => replace::run(&call, &args),
+        Verb::Gc(args) => gc::run(&call, &args),
+        Verb::Inspect(args) => inspect::run(&call, &args),
+        Verb::Rmi(args) => rmi::run(&call, &args),
+        Verb::Save(args) => save::run(&call, &args),
+        Verb::Tag(args) => tag::run(&call, &args),
         Verb::Tree(args) => tree::run(&call, &args),
         Verb::ApiResources(_) | Verb::ApiVersions(_) | Verb::Completion(_) | Verb::Version(_) => {
             Ok(0)
