@@ -3,6 +3,7 @@
 use super::{LogOptions, logs, store};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
+use crate::kube::roster::{self, Role};
 use crate::sys::fs;
 use crate::sys::poll::{Watcher, poll_in};
 use k8s_openapi::api::core::v1::ContainerStatus;
@@ -58,7 +59,8 @@ pub fn source(pod: &Pod, container: &str, pod_logs: &Path, previous: bool) -> Re
     Ok(Source { file, container: container.to_owned(), attempt })
 }
 
-/// Copies a log to `out`; with `follow` until the run has ended, whose pod is in `pod_dir`.
+/// Copies a log to `out`; with `follow` through rotations and restarts, until the container of the
+/// pod in `pod_dir` has ended for good.
 pub fn copy(
     source: &Source,
     pod_dir: &Path,
@@ -67,31 +69,94 @@ pub fn copy(
 ) -> Result<()> {
     let watcher = if options.follow { Some(watch(source, pod_dir)?) } else { None };
     let Some(mut file) = open(&source.file)? else { return Ok(()) };
+    let mut path = source.file.clone();
+    let mut attempt = source.attempt;
+    let reading = |path: &Path| format!("read {}", path.display());
     if let Some(lines) = options.tail {
-        let start = tail_start(&file, lines).doing(|| format!("read {}", source.file.display()))?;
-        file.seek(SeekFrom::Start(start)).doing(|| format!("read {}", source.file.display()))?;
+        let start = tail_start(&file, lines).doing(|| reading(&path))?;
+        file.seek(SeekFrom::Start(start)).doing(|| reading(&path))?;
     }
     let mut reader = BufReader::new(file);
     let mut printer =
         Printer { options, out, left: options.limit_bytes, torn: Vec::new(), in_line: false };
     loop {
         // Asked before the reading: what a run wrote is in the log before its end is published.
-        let running = watcher.is_some() && is_running(source, pod_dir)?;
-        if !printer.drain(&mut reader).doing(|| format!("read {}", source.file.display()))? {
+        let goes_on = match watcher {
+            Some(_) if !options.previous => go_on(source, attempt, pod_dir)?,
+            _ => GoesOn::No,
+        };
+        if !printer.drain(&mut reader).doing(|| reading(&path))? {
             return Ok(());
         }
-        if let Some(next) = rotated_to(&source.file, reader.get_ref())? {
+        if let Some(next) = rotated_to(&path, reader.get_ref())? {
+            // What was written between the reading and the rotation.
+            if !printer.drain(&mut reader).doing(|| reading(&path))? {
+                return Ok(());
+            }
             reader = BufReader::new(next);
             continue;
         }
         printer.out.flush().doing(|| "write the log")?;
-        match &watcher {
-            Some(watcher) if running => {
+        match (goes_on, &watcher) {
+            (GoesOn::InRun(next), _) => {
+                attempt = next;
+                path.set_file_name(format!("{next}.log"));
+                if let Some(next) = open(&path)? {
+                    reader = BufReader::new(next);
+                }
+            }
+            (GoesOn::Later, Some(watcher)) => {
                 poll_in(&[watcher.as_fd()], None).doing(|| "wait for the log")?;
                 watcher.read().doing(|| "wait for the log")?;
             }
             _ => return Ok(()),
         }
+    }
+}
+
+/// Where a log goes on from the end of what there is of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GoesOn {
+    /// Here, or in a run that is still to come.
+    Later,
+    /// In this run, which has begun.
+    InRun(i32),
+    /// Nowhere.
+    No,
+}
+
+fn go_on(source: &Source, attempt: i32, pod_dir: &Path) -> Result<GoesOn> {
+    let pod = store::read_pod(pod_dir)?;
+    Ok(pod.map_or(GoesOn::No, |pod| goes_on(&pod, &source.container, attempt)))
+}
+
+fn goes_on(pod: &Pod, container: &str, attempt: i32) -> GoesOn {
+    let Some(status) = container_status(pod, container) else { return GoesOn::No };
+    let state = status.state.clone().unwrap_or_default();
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let pod_ends =
+        pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"));
+    match (state.running, state.terminated) {
+        (Some(_), _) | (None, Some(_)) if status.restart_count > attempt => {
+            GoesOn::InRun(attempt + 1)
+        }
+        (Some(_), _) => GoesOn::Later,
+        _ if pod_ends => GoesOn::No,
+        (None, Some(end)) if !restarts(pod, container, end.exit_code) => GoesOn::No,
+        _ => GoesOn::Later,
+    }
+}
+
+/// Whether a container that has ended so is started again.
+fn restarts(pod: &Pod, container: &str, exit_code: i32) -> bool {
+    let Some((role, found)) = roster::find(pod, container) else { return false };
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+    let policy = found.restart_policy.as_deref().or(of_pod).unwrap_or("Always");
+    match role {
+        Role::Sidecar => true,
+        Role::Ephemeral => false,
+        Role::Init => exit_code != 0 && policy != "Never",
+        Role::Regular => policy == "Always" || (policy == "OnFailure" && exit_code != 0),
     }
 }
 
@@ -117,15 +182,6 @@ fn watch(source: &Source, pod_dir: &Path) -> Result<Watcher> {
         }
     }
     Ok(watcher)
-}
-
-fn is_running(source: &Source, pod_dir: &Path) -> Result<bool> {
-    let Some(pod) = store::read_pod(pod_dir)? else { return Ok(false) };
-    let status = container_status(&pod, &source.container);
-    Ok(status.is_some_and(|status| {
-        let running = status.state.as_ref().is_some_and(|state| state.running.is_some());
-        running && status.restart_count == source.attempt
-    }))
 }
 
 /// A log is a regular file of root's; a link or anything else in its place is refused
@@ -290,6 +346,32 @@ mod tests {
         assert_eq!(shown(&LogOptions { since, ..plain() }), "o\nthree\n");
         let stamped = shown(&LogOptions { timestamps: true, tail: Some(1), ..plain() });
         assert_eq!(stamped, "2026-01-01T00:00:03.000000000Z three\n");
+    }
+
+    #[test]
+    fn a_log_goes_on_as_long_as_the_container_may_run_again() {
+        let go = |policy: &str, phase: &str, restarts: i32, state: serde_json::Value| {
+            let pod = serde_json::json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {},
+                "spec": {"restartPolicy": policy, "containers": [{"name": "c"}]},
+                "status": {"phase": phase, "containerStatuses": [{
+                    "name": "c", "image": "", "imageID": "", "ready": false,
+                    "restartCount": restarts, "state": state,
+                }]},
+            });
+            goes_on(&serde_json::from_value(pod).unwrap(), "c", 1)
+        };
+        let running = || serde_json::json!({"running": {}});
+        let ended = |code: i32| serde_json::json!({"terminated": {"exitCode": code}});
+        let waiting = || serde_json::json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        assert_eq!(go("Always", "Running", 1, running()), GoesOn::Later);
+        assert_eq!(go("Always", "Running", 1, ended(0)), GoesOn::Later);
+        assert_eq!(go("Always", "Running", 1, waiting()), GoesOn::Later);
+        assert_eq!(go("Always", "Running", 3, running()), GoesOn::InRun(2));
+        assert_eq!(go("OnFailure", "Running", 1, ended(1)), GoesOn::Later);
+        assert_eq!(go("OnFailure", "Running", 1, ended(0)), GoesOn::No);
+        assert_eq!(go("Never", "Running", 1, ended(1)), GoesOn::No);
+        assert_eq!(go("Always", "Failed", 1, waiting()), GoesOn::No);
     }
 
     #[test]
