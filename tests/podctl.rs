@@ -13,6 +13,8 @@ mod bad_input;
 mod crash;
 #[path = "podctl/delete.rs"]
 mod delete;
+#[path = "podctl/ending.rs"]
+mod ending;
 #[path = "podctl/fields.rs"]
 mod fields;
 #[path = "podctl/logs.rs"]

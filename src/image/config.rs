@@ -82,7 +82,7 @@ pub fn stop_signal(image: &ImageConfiguration) -> Result<i32> {
 }
 
 /// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`, `RTMAX-1`.
-fn signal(text: &str) -> Option<i32> {
+pub fn signal(text: &str) -> Option<i32> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset = |rest: &str, sign: char| match rest {

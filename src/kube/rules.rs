@@ -50,7 +50,7 @@ pub const RULES: &[Rule] = &[
     only("spec.containers[].lifecycle.preStop.httpGet.scheme", &["HTTP"], "HTTPS comes later"),
     yes("spec.containers[].lifecycle.preStop.sleep.seconds"),
     no("spec.containers[].lifecycle.preStop.tcpSocket", "fails in Kubernetes too"),
-    no("spec.containers[].lifecycle.stopSignal", "alpha in Kubernetes"),
+    so("spec.containers[].lifecycle.stopSignal", "alpha in Kubernetes"),
     yes("spec.containers[].livenessProbe.exec.command"),
     yes("spec.containers[].livenessProbe.failureThreshold"),
     no("spec.containers[].livenessProbe.grpc", "later"),

@@ -119,6 +119,11 @@ impl Leases {
             .hint("delete pods, or give a larger --pod-cidr to a root without pods"))
     }
 
+    /// Replaces a pod's lease, which keeps its address.
+    pub fn renew(&self, uid: &str, lease: &Lease) -> Result<()> {
+        write(&self.pod(uid), lease)
+    }
+
     fn check_ports(&self, ports: &[PortMapping]) -> Result<()> {
         for uid in self.uids()? {
             let taken = self.find(&uid)?.map(|lease| lease.ports).unwrap_or_default();

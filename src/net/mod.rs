@@ -129,6 +129,25 @@ impl Bridge {
         leases.release(uid, &lease)
     }
 
+    /// Takes no new connection to those of the pod's host ports; those that stand go on.
+    pub fn close_ports(&self, uid: &str, ports: &[PortMapping]) -> Result<()> {
+        check_uid(uid)?;
+        if !self.dir.try_exists().doing(|| format!("stat {}", self.dir.display()))? {
+            return Ok(());
+        }
+        let leases = Leases::lock(&self.dir)?;
+        let Some(mut lease) = leases.find(uid)? else { return Ok(()) };
+        let (closing, kept) = lease.ports.into_iter().partition(|port| ports.contains(port));
+        lease.ports = kept;
+        let closing: Vec<PortMapping> = closing;
+        if !closing.is_empty() {
+            ports::close(&self.name, lease.ip, &closing)?;
+            // From here on another pod may have them.
+            leases.renew(uid, &lease)?;
+        }
+        Ok(())
+    }
+
     /// Leases of pods, for gc to detach those whose pods are gone.
     pub fn leases(&self) -> Result<Vec<String>> {
         ipam::uids(&self.dir)

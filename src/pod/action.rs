@@ -65,6 +65,18 @@ pub enum Action {
         /// Which instance.
         attempt: u32,
     },
+    /// Takes no new connection to the container's host ports. No answer.
+    ClosePorts {
+        /// Which container.
+        container: String,
+    },
+    /// Finds out what is left of a container that has had SIGKILL. Answer: `KillFailed`.
+    Examine {
+        /// Which container.
+        container: String,
+        /// Which instance.
+        attempt: u32,
+    },
     /// Removes what an ended instance leaves (OCI state, cgroup, bundle, writable layer); its log
     /// stays. No answer.
     CleanContainer {

@@ -108,6 +108,9 @@ pub fn with_last_applied(given: &Value, namespace: &str) -> Result<Value> {
     Ok(given)
 }
 
+/// How often a pod that takes its time to go is asked whether it can.
+const ASK: Duration = Duration::from_secs(3);
+
 /// A pod that was told to go.
 #[derive(Debug, Default)]
 pub struct Ending {
@@ -191,11 +194,25 @@ pub fn wait_deleted(
             (Some(process), _) => {
                 let mut fds = vec![process.as_fd()];
                 fds.extend(removal.as_ref().map(AsFd::as_fd));
-                let ended = poll_in(&fds, left).doing(|| "wait for the pod's end")?;
+                let wait = left.map_or(ASK, |left| left.min(ASK));
+                let ended = poll_in(&fds, Some(wait)).doing(|| "wait for the pod's end")?;
+                if !ended.contains(&true) && there.is_some() {
+                    refuse_stuck(&store, (namespace, name, uid))?;
+                }
                 known = monitor.filter(|_| ended.first() != Some(&true));
             }
         }
     }
+}
+
+/// An error if something of the pod has not ended upon SIGKILL: nobody knows whether it ever will.
+fn refuse_stuck(store: &Store, (namespace, name, uid): (&str, &str, &str)) -> Result<()> {
+    let record: Option<Record<PodState>> = store.record(&store.pod_dir(namespace, name)?, uid)?;
+    let containers = record.map(|record| record.state.containers).unwrap_or_default();
+    let stuck = containers.into_iter().find_map(|container| container.kill?.stuck);
+    let Some(stuck) = stuck else { return Ok(()) };
+    let error = Error::system(format!("pod \"{name}\" cannot be removed: {stuck}"));
+    Err(error.hint("it stays Terminating, and goes as soon as they have ended"))
 }
 
 /// Tells when a pod of the namespace is taken out of the store; `None` if none is there.

@@ -107,6 +107,15 @@ pub enum Event {
         /// The termination message.
         message: String,
     },
+    /// Answers `Examine`: the container has had SIGKILL, and has not ended.
+    KillFailed {
+        /// Which container.
+        container: String,
+        /// Which instance.
+        attempt: u32,
+        /// Its processes: pid, command and state of each.
+        message: String,
+    },
     /// Answers `RunHook`.
     HookDone {
         /// Which container.

@@ -170,6 +170,12 @@ fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
                 start::ended(turn, container, &end);
             }
         }
+        Event::KillFailed { container, attempt, message } => {
+            let Some(container) = find(state, container) else { return };
+            if container.has_process() && container.attempt == *attempt {
+                stop::kill_failed(turn, container, message);
+            }
+        }
         Event::HookDone { container, attempt, which, failure } => {
             let Some(container) = find(state, container) else { return };
             if container.has_process() && container.attempt == *attempt {

@@ -238,6 +238,9 @@ pub struct Kill {
     pub stage: KillStage,
     /// When the next stage begins by itself.
     pub until: Timestamp,
+    /// What SIGKILL has not ended.
+    #[serde(default)]
+    pub stuck: Option<String>,
 }
 
 /// Why a container is being stopped.

@@ -7,6 +7,7 @@ use super::event::Hook;
 use super::machine::Turn;
 use super::restart::{Policy, later};
 use super::state::{ContainerState, Kill, KillReason, KillStage, Step};
+use crate::image::config;
 use crate::kube::roster::Role;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// Seconds a program has between its stop signal and SIGKILL however little grace is left.
 const LEAST_TERM: i64 = 2;
 /// SIGKILL is repeated after as many seconds; it has failed only if the kernel holds the process.
-const KILL_AGAIN: i64 = 10;
+const KILL_AGAIN: i64 = 5;
 /// `SIGTERM`, for an image without StopSignal.
 const SIGTERM: i32 = 15;
 
@@ -32,7 +33,7 @@ pub fn kill(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason
     container.probes.liveness.due = None;
     let until = later(turn.now, grace);
     let stage = KillStage::PreStop;
-    container.kill = Some(Kill { why, since: turn.now, grace, stage, until });
+    container.kill = Some(Kill { why, since: turn.now, grace, stage, until, stuck: None });
     if grace == 0 {
         sigkill(turn, container);
     } else if has_pre_stop(turn.spec(&container.name)) {
@@ -64,7 +65,12 @@ pub fn tick(turn: &mut Turn<'_>, container: &mut ContainerState) {
         Some(kill) if kill.until <= turn.now => match kill.stage {
             KillStage::PreStop => await_turn(turn, container),
             KillStage::Turn => terminate(turn, container),
-            KillStage::Term | KillStage::Kill => sigkill(turn, container),
+            KillStage::Term => sigkill(turn, container),
+            KillStage::Kill => {
+                let (name, attempt) = (container.name.clone(), container.attempt);
+                turn.actions.push(Action::Examine { container: name, attempt });
+                sigkill(turn, container);
+            }
         },
         _ => {}
     }
@@ -79,6 +85,15 @@ pub fn pre_stop_done(turn: &mut Turn<'_>, container: &mut ContainerState, failed
             turn.record(EventKind::Warning, "FailedPreStopHook", message, about);
         }
         await_turn(turn, container);
+    }
+}
+
+/// SIGKILL has not ended it: the kernel holds on to a process.
+pub fn kill_failed(turn: &mut Turn<'_>, container: &mut ContainerState, message: &str) {
+    if let Some(kill) = container.kill.as_mut().filter(|kill| kill.stage == KillStage::Kill) {
+        kill.stuck = Some(message.into());
+        let message = format!("error killing pod: {message}");
+        turn.record(EventKind::Warning, "FailedKillPod", message, None);
     }
 }
 
@@ -143,13 +158,20 @@ fn terminate(turn: &mut Turn<'_>, container: &mut ContainerState) {
         let spent = turn.now.duration_since(kill.since).as_secs();
         kill.stage = KillStage::Term;
         kill.until = later(turn.now, (kill.grace - spent).max(LEAST_TERM));
+        let goes = matches!(kill.why, KillReason::Deleted | KillReason::Ended);
+        if goes && turn.spec(&container.name).is_some_and(has_host_ports) {
+            let container = container.name.clone();
+            turn.actions.push(Action::ClosePorts { container });
+        }
         signal(turn, container);
     }
 }
 
 fn signal(turn: &mut Turn<'_>, container: &ContainerState) {
-    let signal =
-        if container.image.stop_signal > 0 { container.image.stop_signal } else { SIGTERM };
+    let own = turn.spec(&container.name).and_then(|spec| spec.lifecycle.as_ref());
+    let own = own.and_then(|lifecycle| config::signal(lifecycle.stop_signal.as_deref()?));
+    let of_image = Some(container.image.stop_signal).filter(|signal| *signal > 0);
+    let signal = own.or(of_image).unwrap_or(SIGTERM);
     let (container, attempt) = (container.name.clone(), container.attempt);
     turn.actions.push(Action::Signal { container, attempt, signal });
 }
@@ -170,6 +192,10 @@ fn run_pre_stop(turn: &mut Turn<'_>, container: &ContainerState, seconds: i64) {
         which: Hook::PreStop,
         timeout: Some(Duration::from_secs(seconds.unsigned_abs())),
     });
+}
+
+fn has_host_ports(container: &api::Container) -> bool {
+    container.ports.iter().flatten().any(|port| port.host_port.is_some_and(|port| port != 0))
 }
 
 fn has_pre_stop(container: Option<&api::Container>) -> bool {

@@ -140,7 +140,10 @@ pub fn lane(action: &Action) -> Lane<'_> {
         Action::StartContainer { container, .. }
         | Action::KillContainer { container, .. }
         | Action::CleanContainer { container, .. } => Lane::Container(container),
-        Action::RunHook { .. } | Action::Probe { .. } => Lane::Free,
+        Action::RunHook { .. }
+        | Action::Probe { .. }
+        | Action::ClosePorts { .. }
+        | Action::Examine { .. } => Lane::Free,
         _ => Lane::Pod,
     }
 }

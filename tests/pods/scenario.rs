@@ -37,6 +37,10 @@ impl World {
                         program.after = span(time);
                     }
                     ["ignores", "its", "stop", "signal"] => program.stubborn = true,
+                    ["cannot", "be", "killed", "until", time] => {
+                        program.stubborn = true;
+                        program.held_until = Some(span(time));
+                    }
                     ["image", "is", "missing", ..] => {
                         program.image_fails = Some((ImageFault::Pull, text()));
                     }

@@ -44,6 +44,7 @@ pub fn describe(event: &Event) -> String {
             ExitStatus::Code { code, .. } => format!("{container} {attempt} ends with {code}"),
             ExitStatus::Unknown => format!("{container} {attempt} has ended"),
         },
+        Event::KillFailed { container, .. } => format!("{container} does not end"),
         Event::HookDone { container, which, failure, .. } => {
             let how = if failure.is_some() { "failed" } else { "returned" };
             format!("{which:?} of {container} has {how}")
@@ -71,6 +72,8 @@ pub fn word(action: &Action) -> String {
         }
         Action::Signal { container, signal, .. } => format!("> signal {signal} to {container}"),
         Action::KillContainer { container, .. } => format!("> kill {container}"),
+        Action::ClosePorts { container } => format!("> close the host ports of {container}"),
+        Action::Examine { container, .. } => format!("> examine {container}"),
         Action::CleanContainer { container, attempt } => format!("> clean {container} {attempt}"),
         Action::RecordEvent(event) => {
             let about = event.container.as_ref().map(|name| format!(" [{name}]"));

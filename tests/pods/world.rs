@@ -49,6 +49,8 @@ pub struct Program {
     pub after: SignedDuration,
     /// It does not end on its stop signal.
     pub stubborn: bool,
+    /// The kernel holds on to it until then.
+    pub held_until: Option<SignedDuration>,
     /// The message of its image's or its start's failure.
     pub image_fails: Option<(ImageFault, String)>,
     pub start_fails: Option<(StartStage, String)>,
@@ -250,7 +252,21 @@ impl World {
                     self.exit(container, attempt, code, 10);
                 }
             }
-            Action::KillContainer { container, attempt } => self.exit(container, attempt, 137, 1),
+            Action::KillContainer { container, attempt } => {
+                let program = self.programs.get(&container).cloned().unwrap_or_default();
+                let uptime = self.now.duration_since(Timestamp::UNIX_EPOCH);
+                if program.held_until.is_none_or(|until| uptime >= until) {
+                    self.exit(container, attempt, 137, 1);
+                }
+            }
+            Action::Examine { container, attempt } => {
+                let message = format!(
+                    "container {container} has had SIGKILL and does not end: \
+                     process 300 (cat /mnt/file) in state D (disk sleep)"
+                );
+                self.after_ms(3, Event::KillFailed { container, attempt, message });
+            }
+            Action::ClosePorts { .. } => {}
             Action::Teardown => self.after_ms(30, Event::TornDown { failure: None }),
             Action::Remove | Action::Exit => self.over = true,
             Action::CleanContainer { .. } | Action::RecordEvent(_) => {}

@@ -8,6 +8,7 @@ mod container;
 mod image;
 pub mod inputs;
 mod sandbox;
+mod stuck;
 mod teardown;
 
 use super::action::Action;
@@ -119,6 +120,13 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
         Action::KillContainer { container, attempt } => {
             let id = state::container_id(&place.uid, &container, attempt);
             ops::kill(&place.config.paths.oci, &id, 9, true)
+        }
+        Action::ClosePorts { container } => sandbox::close_ports(place, &container),
+        Action::Examine { container, attempt } => {
+            let id = state::container_id(&place.uid, &container, attempt);
+            let init = state.container(&container).map(|container| container.pid);
+            let message = stuck::describe(place, (&id, &container), init)?;
+            reply.send(&Event::KillFailed { container, attempt, message })
         }
         Action::CleanContainer { container, attempt } => {
             container::clean(place, &state::container_id(&place.uid, &container, attempt))

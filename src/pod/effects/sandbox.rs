@@ -15,6 +15,7 @@ use crate::pod::{lock, logs, sandbox, state, translate};
 use crate::sys::{cred, fork, fs};
 use k8s_openapi::api::core::v1 as api;
 use nix::fcntl::OFlag;
+use std::borrow::Cow;
 use std::fs::{DirBuilder, File, Permissions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
@@ -200,7 +201,17 @@ fn connect(place: &Place, pid: i32) -> Result<Option<String>> {
     }
 }
 
+/// Takes no new connection to the host ports of a container.
+pub fn close_ports(place: &Place, container: &str) -> Result<()> {
+    let Some(bridge) = place.bridge()? else { return Ok(()) };
+    bridge.close_ports(&place.uid, &ports_of(&[place.container(container)?]))
+}
+
 fn ports(place: &Place) -> Vec<PortMapping> {
+    ports_of(&place.containers())
+}
+
+fn ports_of(containers: &[Cow<'_, api::Container>]) -> Vec<PortMapping> {
     let mapping = |port: &api::ContainerPort| {
         let host_port = port.host_port.filter(|port| *port != 0)?;
         Some(PortMapping {
@@ -210,7 +221,6 @@ fn ports(place: &Place) -> Vec<PortMapping> {
             container_port: u16::try_from(port.container_port).ok()?,
         })
     };
-    let containers = place.containers();
     let ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
     ports.filter_map(mapping).collect()
 }
