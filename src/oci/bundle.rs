@@ -44,28 +44,13 @@ impl Bundle {
             read => read.doing(|| format!("read {}", path.display()))?,
         };
         let mut warnings = Vec::new();
-        let mut spec =
-            parse(&bytes, &mut warnings).map_err(|e| e.doing(path.display().to_string()))?;
-        lend_environment(&mut spec);
+        let spec = parse(&bytes, &mut warnings).map_err(|e| e.doing(path.display().to_string()))?;
         Ok(Self { dir, spec, warnings })
     }
 }
 
 fn parse(bytes: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
     decode(bytes).or_else(|_| decode(&mended(bytes, |config| mend(config, warnings))?))
-}
-
-/// As with runc, a `startContainer` hook without an environment of its own has the process's.
-fn lend_environment(spec: &mut Spec) {
-    let env = spec.process().as_ref().and_then(|process| process.env().clone());
-    let Some(hooks) = spec.hooks_mut() else { return };
-    let Some(mut started) = hooks.start_container().clone() else { return };
-    for hook in &mut started {
-        if hook.env().is_none() {
-            hook.set_env(env.clone());
-        }
-    }
-    hooks.set_start_container(Some(started));
 }
 
 /// A process, as `exec --process` reads it, and what was passed over in it.
@@ -112,6 +97,7 @@ fn runcs_words(path: &str) -> Option<&'static str> {
 }
 
 fn mend(config: &mut Value, warnings: &mut Vec<String>) {
+    fill(config, &["ociVersion"], &json!(""));
     if let Some(process) = config.get_mut("process") {
         mend_process(process, warnings);
     }

@@ -89,7 +89,7 @@ pub const RECORD_VERSION: u32 = 1;
 pub struct Record {
     /// [`RECORD_VERSION`].
     pub version: u32,
-    /// `ociVersion` of config.json.
+    /// The version of the specification that [`State`] follows.
     pub oci_version: String,
     /// The container's name.
     pub id: String,

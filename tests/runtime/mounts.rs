@@ -235,8 +235,33 @@ fn propagation_of_mounts_and_of_the_root() {
     assert_eq!(fields(&text, "/shared"), "shared");
     assert_eq!(fields(&text, "/unbindable"), "unbindable");
     assert_eq!(fields(&text, "/plain"), "");
-    case.config["linux"]["rootfsPropagation"] = json!("shared");
-    assert_eq!(fields(&case.run().ok(), "/"), "shared");
+    for (value, root, proc) in [
+        ("shared", "shared", ""),
+        ("rshared", "shared", "shared"),
+        ("private", "", ""),
+        ("rprivate", "", ""),
+        ("unbindable", "unbindable", ""),
+        ("runbindable", "unbindable", "unbindable"),
+    ] {
+        case.config["linux"]["rootfsPropagation"] = json!(value);
+        let text = case.run().ok();
+        assert_eq!(
+            (fields(&text, "/"), fields(&text, "/proc")),
+            (root.into(), proc.into()),
+            "{value}"
+        );
+    }
+    // Where the host's root is shared, a slave hears of what is mounted there.
+    for value in ["slave", "rslave"] {
+        case.config["linux"]["rootfsPropagation"] = json!(value);
+        let run = case.command(&["run", &case.id]);
+        let mut shared = Command::new("unshare");
+        shared.args(["--mount", "--propagation", "shared"]).arg(run.get_program());
+        shared.args(run.get_args()).current_dir(case.path("bundle"));
+        assert_eq!(fields(&case.finish(&mut shared).ok(), "/"), "master", "{value}");
+    }
+    case.config["linux"]["rootfsPropagation"] = json!("private");
+    case.runp(&["run", "--no-pivot", &case.id]).fails(1, "is not safe without pivot_root");
 }
 
 #[test]

@@ -107,3 +107,43 @@ fn the_init_process_is_the_first_and_sees_only_its_own() {
     let Some(case) = Case::script("pid", "echo $$; set -- /proc/[0-9]*; echo $#") else { return };
     assert_eq!(case.run().ok(), "1\n1\n", "the shell alone");
 }
+
+#[test]
+fn sysctls_of_a_users_own_and_not_of_the_hosts_network() {
+    let Some(mut case) = Case::script("sysctl-ns", "cat /proc/sys/user/max_uts_namespaces") else {
+        return;
+    };
+    case.config["linux"]["sysctl"] = json!({"user.max_uts_namespaces": "7"});
+    case.run().fails(1, "not allowed without a private user namespace");
+    case.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    for name in ["uidMappings", "gidMappings"] {
+        case.config["linux"][name] = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    }
+    assert_eq!(case.run().ok(), "7\n");
+    case.without_namespace("user");
+    case.without_namespace("network");
+    for name in ["uidMappings", "gidMappings"] {
+        case.config["linux"][name] = json!([]);
+    }
+    let namespaces = case.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "network", "path": "/proc/self/ns/net"}));
+    case.config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"});
+    case.run().fails(1, "not allowed in host network namespace");
+    case.assert_nothing_left();
+}
+
+#[test]
+fn versions_of_the_specification() {
+    let Some(mut case) = Case::new("version") else { return };
+    case.args(&["sleep", "1000"]);
+    for version in ["1.0.2-dev", "1.2.1+more", ""] {
+        case.config["ociVersion"] = json!(version);
+        case.create();
+        assert_eq!(case.state()["ociVersion"], "1.3.0", "that of the state itself");
+        case.runp(&["delete", "-f", &case.id]).ok();
+    }
+    case.config.as_object_mut().unwrap().remove("ociVersion");
+    case.create();
+    case.runp(&["delete", "-f", &case.id]).ok();
+    case.assert_nothing_left();
+}

@@ -147,13 +147,32 @@ impl<'a> Parent<'a> {
         Ok(barrier::send(&self.launched()?.control, report)?)
     }
 
+    /// A path may lead to the runtime's own network namespace, whose sysctls are not the container's.
+    fn not_the_hosts(&self, network: &OwnedFd) -> Result<()> {
+        let net = |planned: &&Planned| match &planned.step {
+            Step::Sysctl { path, .. } => path.to_bytes().starts_with(b"net/"),
+            _ => false,
+        };
+        match self.plan.steps.iter().find(net) {
+            Some(planned) if is_own(network, c"/proc/self/ns/net")? => {
+                let cause = "not allowed in host network namespace";
+                Err(Error::user(cause).doing(planned.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// All that the child will use.
     pub(super) fn tools(&mut self, control: OwnedFd) -> Result<Tools> {
         let plan = self.plan;
         let mut namespaces = Vec::new();
         for planned in &plan.steps {
             if let (Side::Child, Step::JoinNamespace(kind, path)) = (planned.side, &planned.step) {
-                namespaces.push((*kind, open_namespace(path).doing(|| planned.to_string())?));
+                let namespace = open_namespace(path).doing(|| planned.to_string())?;
+                if *kind == NsKind::Network {
+                    self.not_the_hosts(&namespace)?;
+                }
+                namespaces.push((*kind, namespace));
             }
         }
         let tasks = plan.cgroup.as_ref().map(|cgroup| cgroup.tasks()).transpose()?;
@@ -174,6 +193,13 @@ impl<'a> Parent<'a> {
             fault: self.fault,
         })
     }
+}
+
+/// Namespaces are the same if their files are.
+fn is_own(namespace: &OwnedFd, own: &CStr) -> Result<bool> {
+    let own = nix::sys::stat::stat(own)?;
+    let other = nix::sys::stat::fstat(namespace)?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn open_namespace(path: &CStr) -> Result<OwnedFd> {

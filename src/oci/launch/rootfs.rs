@@ -388,7 +388,7 @@ fn readonly_path(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
 
 /// The old root ends up on top of the new one, at the same place, and is detached from there: no
 /// directory for it is needed, and none is left.
-fn pivot(no_pivot: bool, propagation: Option<Propagation>, slots: &Slots) -> Result<()> {
+fn pivot(no_pivot: bool, propagation: Option<(Propagation, bool)>, slots: &Slots) -> Result<()> {
     let root = slots.root()?;
     nix::unistd::fchdir(root)?;
     if no_pivot {
@@ -398,7 +398,7 @@ fn pivot(no_pivot: bool, propagation: Option<Propagation>, slots: &Slots) -> Res
         let old = open_path(c"/")?;
         mount::pivot_root(c".", c".")?;
         nix::unistd::fchdir(old)?;
-        if propagation == Some(Propagation::Shared) {
+        if matches!(propagation, Some((Propagation::Shared, _))) {
             // Unmounting is not to reach the host.
             mount::mount_propagate(AT_FDCWD, c".", Propagation::Slave, Depth::Tree)?;
         }
@@ -407,8 +407,8 @@ fn pivot(no_pivot: bool, propagation: Option<Propagation>, slots: &Slots) -> Res
     nix::unistd::chdir(c"/")?;
     match propagation {
         // What the mounts have already.
-        None | Some(Propagation::Slave) => Ok(()),
-        Some(how) => mount::mount_propagate(AT_FDCWD, c"/", how, Depth::Tree),
+        None | Some((Propagation::Slave, _)) => Ok(()),
+        Some((how, recursive)) => mount::mount_propagate(AT_FDCWD, c"/", how, depth(recursive)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{CreateOptions, Created, delete};
 use crate::error::{Context, Error, Result};
+use crate::oci::SPEC_VERSION;
 use crate::oci::bundle::Bundle;
 use crate::oci::container::{Container, RECORD_VERSION, Record};
 use crate::oci::host::Host;
@@ -145,7 +146,7 @@ fn record(bundle: &Bundle, options: &CreateOptions, plan: &Plan) -> Record {
     };
     Record {
         version: RECORD_VERSION,
-        oci_version: spec.version().clone(),
+        oci_version: SPEC_VERSION.to_owned(),
         id: options.id.clone(),
         bundle: bundle.dir.clone(),
         rootfs: plan.rootfs.clone(),

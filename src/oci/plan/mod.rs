@@ -226,7 +226,11 @@ fn refuse(fields: &[(&str, bool)]) -> Result<()> {
 
 /// "MUST be in SemVer v2.0.0 format"
 /// ([config.md](https://github.com/opencontainers/runtime-spec/blob/main/config.md#specification-version)).
+/// runc takes a file that names none.
 fn check_version(version: &str) -> Result<()> {
+    if version.is_empty() {
+        return Ok(());
+    }
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let numbers: Vec<_> = core.split('.').map(str::parse::<u32>).collect();
     match numbers.as_slice() {

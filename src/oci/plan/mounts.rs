@@ -42,26 +42,23 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
 /// mounted from here on may reach it.
 fn host_propagation(cx: &Topic<'_>) -> Result<Propagation> {
     match root_propagation(cx)? {
-        Some(Propagation::Shared) => Ok(Propagation::Shared),
-        Some(Propagation::Private) => Ok(Propagation::Private),
+        Some((Propagation::Shared, _)) => Ok(Propagation::Shared),
+        Some((Propagation::Private, _)) => Ok(Propagation::Private),
         _ => Ok(Propagation::Slave),
     }
 }
 
-/// `linux.rootfsPropagation`.
-pub(super) fn root_propagation(cx: &Topic<'_>) -> Result<Option<Propagation>> {
-    let Some(name) = cx.linux.rootfs_propagation().as_deref() else { return Ok(None) };
-    Ok(Some(match name {
-        "" => return Ok(None),
-        "shared" | "rshared" => Propagation::Shared,
-        "slave" | "rslave" => Propagation::Slave,
-        "private" | "rprivate" => Propagation::Private,
-        "unbindable" | "runbindable" => Propagation::Unbindable,
-        _ => {
+/// `linux.rootfsPropagation`; true for the recursive kind.
+pub(super) fn root_propagation(cx: &Topic<'_>) -> Result<Option<(Propagation, bool)>> {
+    let name = cx.linux.rootfs_propagation().as_deref().unwrap_or_default();
+    match options::propagation(name) {
+        None if name.is_empty() => Ok(None),
+        None => {
             let cause = format!("linux.rootfsPropagation: {name:?} is no propagation");
-            return Err(Error::user(cause));
+            Err(Error::user(cause))
         }
-    }))
+        propagation => Ok(propagation),
+    }
 }
 
 /// A first mount on `/` is the root file system.

@@ -78,7 +78,8 @@ fn one<'a>(option: &'a str, parsed: &mut MountOptions<'a>) -> Result<(), String>
     Ok(())
 }
 
-fn propagation(option: &str) -> Option<(Propagation, bool)> {
+/// Propagation by its name; true for the recursive kind.
+pub(super) fn propagation(option: &str) -> Option<(Propagation, bool)> {
     let kinds =
         [Propagation::Private, Propagation::Shared, Propagation::Slave, Propagation::Unbindable];
     kinds.into_iter().find_map(|kind| match option.strip_suffix(kind.name()) {

@@ -3,7 +3,7 @@
 use super::step::{At, Step};
 use super::{OWN, Plan, Topic, cstring, inside, mounts};
 use crate::error::{Error, Result};
-use crate::sys::types::NsKind;
+use crate::sys::types::{NsKind, Propagation};
 use std::ffi::CString;
 use std::path::Path;
 
@@ -19,6 +19,10 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     }
     mounts::late(plan);
     let propagation = mounts::root_propagation(cx)?;
+    if cx.options.no_pivot && matches!(propagation, Some((Propagation::Private, _))) {
+        let cause = "linux.rootfsPropagation: [r]private is not safe without pivot_root";
+        return Err(Error::user(cause));
+    }
     plan.child(OWN, Step::PivotRoot { no_pivot: cx.options.no_pivot, propagation });
     if cx.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
         plan.child(At::field("root.readonly"), Step::ReadOnly(CString::default()));
@@ -70,6 +74,7 @@ fn sysctl_path(key: &str, own: impl Fn(NsKind) -> bool) -> std::result::Result<S
         ["fs", "mqueue", _, ..] => NsKind::Ipc,
         ["kernel", name] if IPC_KEYS.contains(name) => NsKind::Ipc,
         ["kernel", "domainname"] => NsKind::Uts,
+        ["user", _] => NsKind::User,
         ["kernel", "hostname"] => return Err(format!("{key:?}: use the hostname property")),
         _ => return Err(format!("{key:?} is not in a separate kernel namespace")),
     };
@@ -92,6 +97,7 @@ mod tests {
             ("net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"),
             ("kernel.shmmax", "kernel/shmmax"),
             ("fs.mqueue.msg_max", "fs/mqueue/msg_max"),
+            ("user.max_user_namespaces", "user/max_user_namespaces"),
         ];
         for (key, path) in good {
             assert_eq!(sysctl_path(key, all).as_deref(), Ok(path));

@@ -458,8 +458,8 @@ pub enum Step {
     PivotRoot {
         /// MS_MOVE and chroot instead, for a host that runs from its initramfs.
         no_pivot: bool,
-        /// Of the new root.
-        propagation: Option<Propagation>,
+        /// Of the new root, true for all below it too.
+        propagation: Option<(Propagation, bool)>,
     },
     /// Change the working directory.
     Chdir(CString),
