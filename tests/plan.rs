@@ -34,7 +34,7 @@ fn host(file: &Path) -> Host {
         own: "".into(),
     });
     let cgroups = Some(Layout { mode, hierarchies: hierarchies.collect() });
-    Host { euid: 0, egid: 0, capabilities: (1 << 41) - 1, cgroups, permitted: None }
+    Host { euid: 0, egid: 0, owner: 0, capabilities: (1 << 41) - 1, cgroups, permitted: None }
 }
 
 fn options(mode: Mode) -> Options {
@@ -42,6 +42,7 @@ fn options(mode: Mode) -> Options {
         id: "web".into(),
         bundle: "/bundle".into(),
         mode,
+        systemd_cgroup: false,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,

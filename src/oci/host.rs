@@ -11,6 +11,8 @@ pub struct Host {
     pub euid: u32,
     /// The caller's effective group.
     pub egid: u32,
+    /// The same user as the initial user namespace knows him.
+    pub owner: u32,
     /// Capabilities that can be had at all: the caller's own.
     pub capabilities: u64,
     /// Its cgroups; `None` where there are none.
@@ -55,8 +57,11 @@ impl Host {
                 (cgroups, Some(permitted))
             }
         };
+        let euid = cred::geteuid();
+        let owner = if permitted.is_some() { ns::outer_user(euid).unwrap_or(euid) } else { euid };
         Ok(Self {
-            euid: cred::geteuid(),
+            euid,
+            owner,
             egid: cred::getegid(),
             capabilities: cred::permitted().doing(|| "read own capabilities")?,
             cgroups,

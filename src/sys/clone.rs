@@ -51,6 +51,11 @@ pub fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// prctl(2) `PR_SET_PDEATHSIG`: SIGKILL when the thread that has made this process ends.
+pub fn die_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(errno)
+}
+
 /// pidfd_open(2).
 pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or(Errno::ESRCH)?;

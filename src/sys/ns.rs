@@ -22,6 +22,19 @@ pub fn is_initial_user_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/user").map_or(true, |name| name.as_os_str() == INITIAL)
 }
 
+/// User `uid` of this process's user namespace as the one above knows it.
+pub fn outer_user(uid: u32) -> Option<u32> {
+    let map = super::fs::read_kernel_file(std::path::Path::new("/proc/self/uid_map")).ok()?;
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (inner, outer) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let offset = uid.checked_sub(inner).filter(|offset| {
+            numbers.next().is_some_and(|size| size.is_ok_and(|size| *offset < size))
+        })?;
+        outer.checked_add(offset)
+    })
+}
+
 /// sethostname(2).
 pub fn sethostname(name: &std::ffi::CStr) -> Result<()> {
     rustix::system::sethostname(name.to_bytes()).map_err(super::clone::errno)

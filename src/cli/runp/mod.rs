@@ -237,10 +237,6 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
     }
     let preserve_fds = flags.preserve_fds.saturating_add(listen_fds(&mut bundle));
     check_preserved(preserve_fds)?;
-    if call.systemd_cgroup {
-        let cause = "--systemd-cgroup: cgroups through systemd are not supported";
-        return Err(Error::user(cause).hint("leave the flag out: cgroups are made directly"));
-    }
     let options = ops::CreateOptions {
         root: call.root.clone(),
         id: only(&flags.ids),

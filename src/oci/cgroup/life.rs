@@ -51,9 +51,29 @@ impl Cgroup {
         Ok(())
     }
 
+    /// v2: gives the directory to `uid`, and of its files those that the kernel says are a delegate's
+    /// ([runtime-spec](https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#cgroup-ownership)).
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        const BEFORE_4_15: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+        let Some(dir) = self.v2().filter(|_| self.mode == Mode::V2) else { return Ok(()) };
+        let path = dir.path();
+        let files = sys::fs::read_kernel_file(Path::new("/sys/kernel/cgroup/delegate"));
+        let files = files.unwrap_or_else(|_| BEFORE_4_15.to_owned());
+        for name in std::iter::once("").chain(files.lines()) {
+            let path = path.join(name);
+            match std::os::unix::fs::lchown(&path, Some(uid), None).map_err(sys::fs::errno) {
+                Err(Errno::ENOENT) if !name.is_empty() => {}
+                given => given.doing(|| format!("give {} to user {uid}", path.display()))?,
+            }
+        }
+        Ok(())
+    }
+
     /// The directory for `CLONE_INTO_CGROUP`: the v2 tree's, on hybrid hosts too.
     pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
-        let Some(dir) = self.v2() else { return Ok(None) };
+        // A user's manager moves processes for him ([`Cgroup::attach`]); he has no right to.
+        let by_manager = self.unit.as_ref().is_some_and(|unit| unit.user.is_some());
+        let Some(dir) = self.v2().filter(|_| !by_manager) else { return Ok(None) };
         let path = dir.path();
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let fd = sys::fs::open(&path, flags, 0);
@@ -85,8 +105,8 @@ impl Cgroup {
     /// Removes the directories and everything below. Processes that are exiting are waited for, by
     /// events; missing directories are fine. All are tried, the first error is returned.
     pub fn remove(&self) -> Result<()> {
+        let mut result = self.stop_unit();
         let until = Instant::now() + EXIT_WAIT;
-        let mut result = Ok(());
         for dir in &self.dirs {
             let removed = remove_tree(&dir.path(), dir.is_v2(), until);
             result = result.and(removed);
@@ -147,7 +167,7 @@ fn rmdir(path: &Path) -> sys::Result<()> {
 
 /// runc refuses a cgroup in use since 1.2: two containers would share limits, and a kill. One that
 /// somebody has left frozen would hold the container's first process for ever.
-fn expect_unused(dir: &Dir, path: &Path) -> Result<()> {
+pub(super) fn expect_unused(dir: &Dir, path: &Path) -> Result<()> {
     let freezer = match dir.is_v2() {
         true => Some(("cgroup.freeze", "1")),
         false => dir.controllers.iter().any(|name| name == "freezer").then_some(V1_FROZEN),
@@ -158,8 +178,10 @@ fn expect_unused(dir: &Dir, path: &Path) -> Result<()> {
         let cause = "container's cgroup unexpectedly frozen";
         return Err(Error::user(cause).doing(format!("use cgroup {}", path.display())));
     }
-    let procs = file::read(path, "cgroup.procs")
-        .doing(|| format!("read {}/cgroup.procs", path.display()))?;
+    let procs = match file::read(path, "cgroup.procs") {
+        Err(Errno::ENOENT) => return Ok(()),
+        read => read.doing(|| format!("read {}/cgroup.procs", path.display()))?,
+    };
     match procs.lines().count() {
         0 => Ok(()),
         count => {

@@ -1,6 +1,7 @@
 //! `linux.resources` applied: which limits when, and what v1 and v2 have in common.
 
 use super::file::Limit;
+use super::systemd::Part;
 use super::{Cgroup, Mode, v1, v2};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
@@ -18,6 +19,7 @@ impl Cgroup {
     /// [`Cgroup::set`] without memory: before the container's process enters, since a realtime
     /// budget must be there when a realtime task comes.
     pub fn set_early(&self, resources: &LinuxResources) -> Result<()> {
+        self.set_properties(resources, Part::Others)?;
         match self.mode {
             Mode::V2 => v2::set_early(self, resources),
             Mode::V1 | Mode::Hybrid => v1::set_early(self, resources),
@@ -28,6 +30,7 @@ impl Cgroup {
     /// user's program runs, so that what the runtime needs to get there is not held against a limit
     /// of a few hundred KiB.
     pub fn set_memory(&self, resources: &LinuxResources) -> Result<()> {
+        self.set_properties(resources, Part::Memory)?;
         if let Some(memory) = resources.memory() {
             match self.mode {
                 Mode::V2 => v2::set_memory(self, memory)?,

@@ -1,4 +1,4 @@
-//! Control groups on v1, hybrid and v2 hosts, cgroupfs driver
+//! Control groups on v1, hybrid and v2 hosts, made directly or by systemd
 //! ([runtime-spec](https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#control-groups)).
 //!
 //! [`Layout`] is what the host has, [`Cgroup`] what one container has: plain data that a
@@ -32,12 +32,14 @@ mod limits;
 mod oom;
 pub mod stats;
 mod sub;
+mod systemd;
 mod v1;
 mod v2;
 
 pub use layout::{Hierarchy, Layout};
 pub use life::enter;
 pub use oom::OomWatch;
+pub use systemd::{Placeholder, Unit};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -85,6 +87,9 @@ pub struct Cgroup {
     pub mode: Mode,
     /// One directory per hierarchy, in the layout's order.
     pub dirs: Vec<Dir>,
+    /// The systemd unit whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 impl Cgroup {
@@ -113,7 +118,7 @@ impl Cgroup {
             mount: hierarchy.mount.clone(),
             below: below(hierarchy),
         });
-        Ok(Self { mode: layout.mode, dirs: dirs.collect() })
+        Ok(Self { mode: layout.mode, dirs: dirs.collect(), unit: None })
     }
 
     /// The directory in the v2 tree, on hybrid hosts too.

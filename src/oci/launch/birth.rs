@@ -33,8 +33,8 @@ impl Parent<'_> {
         if let Some(own) = self.own_pid_namespace.take() {
             ns::setns(own, 0).doing(|| "return to the PID namespace")?;
         }
-        self.launched = Some(born.doing(|| planned.to_string())?);
-        Ok(())
+        let born = self.launched.insert(born.doing(|| planned.to_string())?);
+        self.plan.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.attach(born.pid))
     }
 
     /// The files in /proc/<pid> of an undumpable process are root's, so only the privileged could

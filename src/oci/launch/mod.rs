@@ -26,6 +26,7 @@ pub use barrier::{Report, receive, send};
 pub use trace::Steps;
 pub use words::{after_start, exec_failed};
 
+use super::cgroup::Placeholder;
 use super::container::Container;
 use super::plan::Plan;
 use super::plan::step::{Barrier, OwnerMap, Side};
@@ -92,6 +93,8 @@ struct Parent<'a> {
     trace: Option<Trace>,
     fault: Fault,
     launched: Option<Launched>,
+    /// Holds the container's systemd scope until the launch is over.
+    placeholder: Option<Placeholder>,
     /// The parent's own PID namespace, while its children are born in another.
     own_pid_namespace: Option<OwnedFd>,
     /// What the child is to be born in, with a user namespace among it: a namespace, or a process
@@ -112,6 +115,7 @@ pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
         trace,
         fault,
         launched: None,
+        placeholder: None,
         own_pid_namespace: None,
         user_namespace: None,
         maps: Vec::new(),

@@ -71,8 +71,19 @@ impl<'a> Parent<'a> {
         }
     }
 
+    fn make_cgroup_dirs(&mut self) -> Result<()> {
+        let cgroup = self.cgroup()?;
+        let placeholder = cgroup.start_unit()?;
+        cgroup.make(placeholder.is_some())?;
+        if let Some(owner) = self.plan.cgroup_owner {
+            cgroup.delegate(owner)?;
+        }
+        self.placeholder = placeholder;
+        Ok(())
+    }
+
     fn make_cgroup(&mut self) -> Result<()> {
-        let made = self.cgroup()?.make(false);
+        let made = self.make_cgroup_dirs();
         if let (Err(_), Some(container)) = (&made, self.job.container.as_mut()) {
             // It may be another container's: the teardown must not touch it.
             container.record.cgroup = None;

@@ -3,9 +3,13 @@
 use super::{Plan, Topic};
 use crate::error::{Error, Result};
 use crate::oci::cgroup::Cgroup;
+use crate::sys::types::NsKind;
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 pub(super) fn resolve(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    if cx.options.systemd_cgroup {
+        return unit(cx, plan);
+    }
     let path = cx.linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty());
     let resources = cx.linux.resources().as_ref();
     let layout = match (&cx.host.permitted, path) {
@@ -30,7 +34,44 @@ pub(super) fn resolve(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         resources.set_devices(None);
     }
     plan.filter_devices = cx.host.permitted.is_none();
+    plan.cgroup_owner = owner(cx);
     Ok(())
+}
+
+/// With systemd, rootless means to ask the user's own manager.
+fn unit(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let Some(layout) = &cx.host.cgroups else {
+        return Err(Error::user("--systemd-cgroup: this host has no cgroups"));
+    };
+    let path = cx.linux.cgroups_path().as_deref();
+    let user = cx.host.permitted.is_some().then_some(cx.host.owner);
+    let annotations = cx.spec.annotations().clone().unwrap_or_default();
+    plan.cgroup = Some(Cgroup::resolve_unit(layout, path, &cx.options.id, user, &annotations)?);
+    plan.resources = cx.linux.resources().clone();
+    plan.filter_devices = user.is_none();
+    plan.cgroup_owner = owner(cx);
+    Ok(())
+}
+
+/// "If the container has its own cgroup namespace, and its cgroup file system is mounted read/write",
+/// and user ids are mapped, the cgroup belongs to the process's user
+/// ([runtime-spec](https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#cgroup-ownership)).
+fn owner(cx: &Topic<'_>) -> Option<u32> {
+    let new = |kind| cx.namespaces.is_new(kind);
+    if !(new(NsKind::Cgroup) && new(NsKind::User)) || cx.host.permitted.is_some() {
+        return None;
+    }
+    let mut mounts = cx.spec.mounts().iter().flatten();
+    let writable = mounts.any(|mount| {
+        let options = mount.options().as_deref().unwrap_or_default();
+        mount.typ().as_deref() == Some("cgroup") && !options.iter().any(|option| option == "ro")
+    });
+    let uid = cx.process.user().uid();
+    let mut map = cx.linux.uid_mappings().iter().flatten().filter(|_| writable);
+    map.find_map(|range| {
+        let offset = uid.checked_sub(range.container_id()).filter(|o| *o < range.size())?;
+        range.host_id().checked_add(offset)
+    })
 }
 
 /// Whether something beside device rules is asked for.

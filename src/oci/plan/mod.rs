@@ -54,6 +54,8 @@ pub struct Options {
     pub bundle: PathBuf,
     /// Whether to wait for `start`.
     pub mode: Mode,
+    /// Whether systemd makes the cgroup.
+    pub systemd_cgroup: bool,
     /// MS_MOVE and chroot instead of pivot_root.
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
@@ -69,6 +71,7 @@ impl Options {
             id: options.id.clone(),
             bundle: bundle.dir.clone(),
             mode,
+            systemd_cgroup: options.systemd_cgroup,
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
             preserve_fds: options.preserve_fds,
@@ -85,6 +88,8 @@ pub struct Plan {
     pub filter: Option<Filter>,
     /// The container's cgroup.
     pub cgroup: Option<Cgroup>,
+    /// The user of the host that it is given to.
+    pub cgroup_owner: Option<u32>,
     /// Whether the cgroup gets device rules: all but a rootless caller's.
     pub filter_devices: bool,
     /// Its limits.
