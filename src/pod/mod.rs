@@ -34,10 +34,13 @@ mod stop;
 pub mod store;
 pub mod stream;
 pub mod translate;
+mod usage;
 pub mod volumes;
 mod wake;
 pub mod watch;
 pub mod worker;
+
+pub use usage::Usage;
 
 use crate::error::{Error, Kind, Result};
 use crate::image;
@@ -442,6 +445,11 @@ impl Engine {
     /// The pod as its processes, pause at the root.
     pub fn processes(&self, pod: &Pod) -> Result<ProcessNode> {
         stream::processes(&self.config, pod)
+    }
+
+    /// What the pod's containers use.
+    pub fn usage(&self, pod: &Pod) -> Result<Vec<Usage>> {
+        usage::usage(&self.config, pod)
     }
 
     /// The image store.

@@ -79,7 +79,7 @@ pub fn processes(config: &Config, pod: &Pod) -> Result<ProcessNode> {
 }
 
 /// The OCI ids of the pod's bundles, with the container each is of; `""` for the sandbox.
-fn instances(config: &Config, uid: &str) -> Result<Vec<(String, String)>> {
+pub(super) fn instances(config: &Config, uid: &str) -> Result<Vec<(String, String)>> {
     let dir = config.paths.run.join(uid).join("bundles");
     let mut found = Vec::new();
     let entries = match std::fs::read_dir(&dir) {

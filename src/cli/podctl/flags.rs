@@ -1,8 +1,9 @@
 //! The command line as data: globals and verbs; each verb's own flags stand with the verb.
 
 use super::{
-    api_resources, apply, completion, create, delete, describe, diff, edit, exec, gc, get, images,
-    inspect, label, load, logs, patch, pull, replace, rmi, save, tag, tree, version,
+    api_resources, apply, auth, completion, config, create, delete, describe, diff, edit, events,
+    exec, gc, get, images, inspect, label, load, logs, patch, pull, replace, rmi, save, tag,
+    timeline, top, tree, version, wait,
 };
 use crate::error::{Context, Error, Result};
 use crate::pod::{Config, Network, Paths};
@@ -65,6 +66,14 @@ pub enum Verb {
     Describe(describe::Flags),
     /// Print the logs of a container
     Logs(logs::Flags),
+    /// List what happened
+    Events(events::Flags),
+    /// Wait until objects are as they should be
+    Wait(wait::Flags),
+    /// Show what pods use
+    Top(top::Flags),
+    /// Show when each step of a pod's life happened
+    Timeline(timeline::Flags),
     /// Run a command in a container
     Exec(exec::Flags),
     /// Delete pods
@@ -95,6 +104,13 @@ pub enum Verb {
     /// List the API versions there are
     #[command(name = "api-versions")]
     ApiVersions(api_resources::VersionsFlags),
+    /// Say what root may do
+    Auth(auth::Flags),
+    /// Show and set the context: its namespace
+    Config(config::Flags),
+    /// Say where the pods run
+    #[command(name = "cluster-info")]
+    ClusterInfo(version::ClusterInfo),
     /// Print the version
     Version(version::Flags),
 }

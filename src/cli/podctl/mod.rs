@@ -5,14 +5,17 @@
 
 mod api_resources;
 mod apply;
+mod auth;
 mod chosen;
 mod completion;
+mod config;
 mod container;
 mod create;
 mod delete;
 mod describe;
 mod diff;
 mod edit;
+mod events;
 mod exec;
 mod files;
 mod flags;
@@ -32,9 +35,12 @@ mod rmi;
 mod save;
 mod selection;
 mod tag;
+mod timeline;
+mod top;
 mod tree;
 mod usage;
 mod version;
+mod wait;
 mod write;
 
 use super::report;
@@ -108,25 +114,31 @@ fn run(cli: Cli) -> Outcome {
     match verb {
         Verb::ApiResources(args) => return api_resources::run(&args),
         Verb::ApiVersions(_) => return api_resources::versions(),
+        Verb::Auth(args) => return auth::run(&args),
         Verb::Completion(args) => return completion::run(&args),
         Verb::Version(args) => return version::run(&args),
         _ => {}
     }
     let namespace = cli.globals.namespace.clone();
     namespace.as_deref().map_or(Ok(()), kube::namespace_name)?;
-    let call = Call {
-        engine: Engine::open(cli.globals.config()?)?,
-        namespace_given: namespace.is_some(),
-        namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+    let engine = Engine::open(cli.globals.config()?)?;
+    let namespace_given = namespace.is_some();
+    let namespace = match namespace {
+        Some(namespace) => namespace,
+        None => config::namespace(&engine.config.paths)?.unwrap_or_else(|| "default".to_owned()),
     };
+    let call = Call { engine, namespace_given, namespace };
     match verb {
         Verb::Annotate(args) => label::run(&call, &args, label::Map::Annotations),
         Verb::Apply(args) => apply::run(&call, &args),
+        Verb::ClusterInfo(args) => version::cluster_info(&call, &args),
+        Verb::Config(args) => config::run(&call, &args),
         Verb::Create(args) => create::run(&call, &args),
         Verb::Delete(args) => delete::run(&call, &args),
         Verb::Describe(args) => describe::run(&call, &args),
         Verb::Diff(args) => diff::run(&call, &args),
         Verb::Edit(args) => edit::run(&call, &args),
+        Verb::Events(args) => events::run(&call, &args),
         Verb::Exec(args) => exec::run(&call, &args),
         Verb::Get(args) => get::run(&call, &args),
         Verb::Images(args) => images::run(&call, &args),
@@ -141,10 +153,15 @@ fn run(cli: Cli) -> Outcome {
         Verb::Rmi(args) => rmi::run(&call, &args),
         Verb::Save(args) => save::run(&call, &args),
         Verb::Tag(args) => tag::run(&call, &args),
+        Verb::Timeline(args) => timeline::run(&call, &args),
+        Verb::Top(args) => top::run(&call, &args),
         Verb::Tree(args) => tree::run(&call, &args),
-        Verb::ApiResources(_) | Verb::ApiVersions(_) | Verb::Completion(_) | Verb::Version(_) => {
-            Ok(0)
-        }
+        Verb::Wait(args) => wait::run(&call, &args),
+        Verb::ApiResources(_)
+        | Verb::ApiVersions(_)
+        | Verb::Auth(_)
+        | Verb::Completion(_)
+        | Verb::Version(_) => Ok(0),
     }
 }
 

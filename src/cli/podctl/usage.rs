@@ -8,19 +8,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Verbs of kubectl that podctl does not have.
-const NOT_YET: [&str; 24] = [
+const NOT_YET: [&str; 17] = [
     "attach",
-    "auth",
     "autoscale",
     "certificate",
-    "cluster-info",
-    "config",
     "cordon",
     "cp",
     "debug",
     "drain",
-    "events",
-    "explain",
     "expose",
     "kustomize",
     "options",
@@ -31,8 +26,6 @@ const NOT_YET: [&str; 24] = [
     "run",
     "scale",
     "set",
-    "top",
-    "wait",
 ];
 
 /// The arguments as clap takes them: `--validate` where `-validate` is written, as it often is, and
@@ -75,7 +68,10 @@ fn is_switch(verb: &Command, flag: &str) -> bool {
 
 /// Prints what clap has to say, help or an error, and gives the exit status.
 pub fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
+    if let ErrorKind::DisplayHelp
+    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    | ErrorKind::DisplayVersion = error.kind()
+    {
         return match print(&error.render().to_string()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

@@ -1,0 +1,152 @@
+//! `podctl config`: what scripts ask of kubectl's. There is one context, this machine; what can be
+//! set is its namespace, which is kept in `<lib>/context.json`.
+
+use super::{Call, Outcome, print};
+use crate::cli::output::{json, table::Writer, yaml};
+use crate::error::{Error, Kind, Result};
+use crate::kube::{self, table::Table};
+use crate::pod::{Paths, store};
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// The name of the one context, its cluster and its user.
+const NAME: &str = "podctl";
+
+/// Flags of `config`.
+#[derive(Args)]
+pub struct Flags {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Show the settings as a kubeconfig
+    View {
+        /// Accepted for kubectl's sake: there is one context
+        #[arg(long)]
+        minify: bool,
+        /// Output format: yaml, json
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<String>,
+    },
+    /// Print the name of the context
+    CurrentContext,
+    /// List the contexts
+    GetContexts {
+        /// Context names
+        names: Vec<String>,
+        /// Leave the headers out
+        #[arg(long)]
+        no_headers: bool,
+        /// Output format: name
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<String>,
+    },
+    /// List the clusters
+    GetClusters,
+    /// List the users
+    GetUsers,
+    /// Accepted for podctl, the one context
+    #[command(alias = "use")]
+    UseContext {
+        /// The context
+        name: String,
+    },
+    /// Set the namespace that commands go by: --current --namespace=NAME
+    SetContext {
+        /// The context
+        name: Option<String>,
+        /// The one there is
+        #[arg(long)]
+        current: bool,
+    },
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Context {
+    namespace: Option<String>,
+}
+
+fn file(paths: &Paths) -> PathBuf {
+    paths.lib.join("context.json")
+}
+
+/// The namespace that commands without `-n` are about, if one was set.
+pub fn namespace(paths: &Paths) -> Result<Option<String>> {
+    Ok(store::read_json::<Context>(&file(paths))?.and_then(|context| context.namespace))
+}
+
+/// Runs it; `given` is `-n`.
+pub fn run(call: &Call, flags: &Flags) -> Outcome {
+    match &flags.what {
+        What::View { minify: _, output } => {
+            let context = json!({"cluster": NAME, "namespace": call.namespace, "user": NAME});
+            let config = json!({
+                "apiVersion": "v1", "kind": "Config", "preferences": {},
+                "clusters": [{"name": NAME, "cluster": {"server": ""}}],
+                "contexts": [{"name": NAME, "context": context}],
+                "current-context": NAME, "users": [{"name": NAME, "user": {}}],
+            });
+            let json = output.as_deref() == Some("json");
+            print(&if json { json::document(&config) } else { yaml::document(&config) })?;
+        }
+        What::CurrentContext => print(&format!("{NAME}\n"))?,
+        What::GetContexts { names, no_headers, output } => {
+            names.iter().try_for_each(|name| known(name))?;
+            contexts(call, *no_headers, output.as_deref())?;
+        }
+        What::GetClusters | What::GetUsers => print(&format!("NAME\n{NAME}\n"))?,
+        What::UseContext { name } => {
+            known(name)?;
+            print(&format!("Switched to context {NAME:?}.\n"))?;
+        }
+        What::SetContext { name, current } => {
+            match name {
+                Some(name) => known(name)?,
+                None if *current => {}
+                None => {
+                    let text = "you must specify a non-empty context name or --current";
+                    return Err(Error::user(text).into());
+                }
+            }
+            set(call)?;
+            print(&format!("Context {NAME:?} modified.\n"))?;
+        }
+    }
+    Ok(0)
+}
+
+fn set(call: &Call) -> Result<()> {
+    if !call.namespace_given {
+        return Ok(());
+    }
+    kube::namespace_name(&call.namespace)?;
+    let paths = &call.engine.config.paths;
+    store::make_private_dir(&paths.lib)?;
+    store::write_json(&file(paths), &Context { namespace: Some(call.namespace.clone()) })
+}
+
+fn known(name: &str) -> Result<()> {
+    if name == NAME {
+        return Ok(());
+    }
+    let error = Error::new(Kind::User, format!("no context exists with the name: {name:?}"));
+    Err(error.hint(format!("the one context there is, this machine, is {NAME:?}")))
+}
+
+fn contexts(call: &Call, no_headers: bool, output: Option<&str>) -> Result<()> {
+    if output == Some("name") {
+        return print(&format!("{NAME}\n"));
+    }
+    let namespace = if call.namespace == "default" { "" } else { &call.namespace };
+    let headers = ["CURRENT", "NAME", "CLUSTER", "AUTHINFO", "NAMESPACE"].map(str::to_owned);
+    let rows = vec![["*", NAME, NAME, NAME, namespace].map(str::to_owned).to_vec()];
+    let mut writer = Writer::default();
+    print(&match no_headers {
+        true => writer.rows(&rows),
+        false => writer.table(&Table { headers: headers.to_vec(), rows }),
+    })
+}

@@ -1,0 +1,180 @@
+//! `podctl top`: what pods, their containers or this machine use right now.
+
+use super::selection::Selection;
+use super::{Call, Outcome, print, resource::part, tell};
+use crate::cli::output::table::Writer;
+use crate::error::{Error, Result};
+use crate::kube::table::Table;
+use crate::kube::{Object, Pod, Resource};
+use crate::pod::Usage;
+use clap::{Args, Subcommand};
+use std::time::{Duration, Instant};
+
+/// Between the two looks that tell how much of a processor is used.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Flags of `top`.
+#[derive(Args)]
+pub struct Flags {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Show what pods use
+    #[command(aliases = ["pods", "po"])]
+    Pod(PodFlags),
+}
+
+#[derive(Args)]
+struct PodFlags {
+    /// The pod
+    name: Option<String>,
+    /// Pods of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Show each container
+    #[arg(long)]
+    containers: bool,
+    /// Only pods with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Only pods with these fields
+    #[arg(long, value_name = "SELECTOR")]
+    field_selector: Option<String>,
+    /// Order by cpu or memory, the most first
+    #[arg(long, value_name = "FIELD")]
+    sort_by: Option<String>,
+    /// Add the sum of all
+    #[arg(long)]
+    sum: bool,
+    /// Leave the headers out
+    #[arg(long)]
+    no_headers: bool,
+}
+
+/// A line of the table.
+struct Row {
+    namespace: String,
+    pod: String,
+    container: String,
+    /// Thousandths of a processor.
+    milli: u64,
+    bytes: u64,
+}
+
+/// Runs it.
+pub fn run(call: &Call, flags: &Flags) -> Outcome {
+    let What::Pod(flags) = &flags.what;
+    if let Some(field) = flags.sort_by.as_deref().filter(|field| !["cpu", "memory"].contains(field))
+    {
+        let text = format!("--sort-by accepts only cpu or memory, not {field:?}");
+        return Err(Error::user(text).into());
+    }
+    let pods = pods(call, flags)?;
+    if pods.is_empty() {
+        tell(&crate::cli::output::none_found(
+            (!flags.all_namespaces).then_some(call.namespace.as_str()),
+        ));
+        return Ok(0);
+    }
+    let mut rows = rows(call, flags, &pods)?;
+    match flags.sort_by.as_deref() {
+        Some("cpu") => rows.sort_by_key(|row| std::cmp::Reverse(row.milli)),
+        Some(_) => rows.sort_by_key(|row| std::cmp::Reverse(row.bytes)),
+        None => {}
+    }
+    let mut writer = Writer::default();
+    let table = table(flags, &rows);
+    print(&if flags.no_headers { writer.rows(&table.rows) } else { writer.table(&table) })?;
+    Ok(0)
+}
+
+fn pods(call: &Call, flags: &PodFlags) -> Result<Vec<Pod>> {
+    let (labels, fields) = (flags.selector.as_deref(), flags.field_selector.as_deref());
+    if let Some(name) = &flags.name {
+        if labels.is_some() || fields.is_some() {
+            return Err(Error::user("only one of NAME or selector can be provided"));
+        }
+        return Ok(vec![call.engine.get(&call.namespace, name)?]);
+    }
+    let selection = Selection::parse(Resource::Pods, labels, fields)?;
+    let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
+    let objects = call.engine.list_objects(Resource::Pods, namespace)?.into_iter();
+    let pods =
+        objects.filter(|object| selection.matches(object)).filter_map(|object| match object {
+            Object::Pod(pod) => Some(*pod),
+            _ => None,
+        });
+    Ok(pods.collect())
+}
+
+/// What all use, measured over one interval.
+fn rows(call: &Call, flags: &PodFlags, pods: &[Pod]) -> Result<Vec<Row>> {
+    let look = || pods.iter().map(|pod| call.engine.usage(pod)).collect::<Result<Vec<_>>>();
+    let (before, began) = (look()?, Instant::now());
+    // A rate is seen only over some time; nothing could wake us earlier.
+    std::thread::sleep(INTERVAL);
+    let (after, elapsed) = (look()?, began.elapsed());
+    let mut rows = Vec::new();
+    for ((pod, before), after) in pods.iter().zip(&before).zip(&after) {
+        let row = |container: &str, usages: &[Usage]| {
+            let milli = usages.iter().map(|usage| milli(before, usage, elapsed)).sum();
+            Row {
+                namespace: part(pod.metadata.namespace.as_ref()).to_owned(),
+                pod: part(pod.metadata.name.as_ref()).to_owned(),
+                container: container.to_owned(),
+                milli,
+                bytes: usages.iter().map(|usage| usage.memory).sum(),
+            }
+        };
+        if flags.containers {
+            let each = after.iter().map(|usage| row(&usage.container, std::slice::from_ref(usage)));
+            rows.extend(each);
+        } else if !after.is_empty() {
+            rows.push(row("", after));
+        }
+    }
+    Ok(rows)
+}
+
+fn milli(before: &[Usage], now: &Usage, elapsed: Duration) -> u64 {
+    let before = before.iter().find(|usage| usage.container == now.container);
+    let used = now.cpu.saturating_sub(before.map_or(now.cpu, |before| before.cpu));
+    let milli = used.as_nanos() * 1000 / elapsed.as_nanos().max(1);
+    u64::try_from(milli).unwrap_or(u64::MAX)
+}
+
+fn table(flags: &PodFlags, rows: &[Row]) -> Table {
+    let amounts = |milli: u64, bytes: u64| [format!("{milli}m"), format!("{}Mi", bytes >> 20)];
+    let mut headers = Vec::new();
+    if flags.all_namespaces {
+        headers.push("NAMESPACE");
+    }
+    headers.extend(if flags.containers { &["POD", "NAME"][..] } else { &["NAME"] });
+    headers.extend(["CPU(cores)", "MEMORY(bytes)"]);
+    let names = headers.len() - 2;
+    let mut cells: Vec<Vec<String>> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut line = Vec::new();
+        if flags.all_namespaces {
+            line.push(row.namespace.clone());
+        }
+        line.push(row.pod.clone());
+        if flags.containers {
+            line.push(row.container.clone());
+        }
+        line.extend(amounts(row.milli, row.bytes));
+        cells.push(line);
+    }
+    if flags.sum {
+        let blank = || vec![String::new(); names];
+        let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum();
+        let line = ["________", "________"].map(str::to_owned);
+        cells.push(blank().into_iter().chain(line).collect());
+        let sums = amounts(sum(|row| row.milli), sum(|row| row.bytes));
+        cells.push(blank().into_iter().chain(sums).collect());
+    }
+    Table { headers: headers.into_iter().map(str::to_owned).collect(), rows: cells }
+}
