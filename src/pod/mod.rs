@@ -442,6 +442,28 @@ impl Engine {
         stream::exec(&self.config, pod, container, options)
     }
 
+    /// Starts a command in a container, one of its streams a pipe of the caller's.
+    pub fn exec_piped(
+        &self,
+        pod: &Pod,
+        container: &str,
+        command: &[String],
+        held: stream::piped::Held,
+    ) -> Result<stream::piped::Piped> {
+        stream::piped::start(&self.config, pod, container, command, held)
+    }
+
+    /// Carries connections of local ports into the pod's network until the pod ends. This process
+    /// is in that network from then on.
+    pub fn forward(
+        &self,
+        pod: &Pod,
+        forwards: &[stream::forward::Forward],
+        tell: &stream::forward::Tell,
+    ) -> Result<()> {
+        stream::forward::forward(&self.config, pod, forwards, tell)
+    }
+
     /// The pod as its processes, pause at the root.
     pub fn processes(&self, pod: &Pod) -> Result<ProcessNode> {
         stream::processes(&self.config, pod)

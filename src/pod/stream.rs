@@ -1,5 +1,8 @@
 //! Looking into a running pod: a command in a container, and the pod as its processes.
 
+pub mod forward;
+pub mod piped;
+
 use super::{Config, ExecOptions, ProcessNode, logread};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
@@ -7,9 +10,9 @@ use crate::oci::container::Container;
 use crate::oci::ops;
 use crate::sys::{fork, fs};
 use nix::fcntl::OFlag;
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType, Process};
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -17,10 +20,8 @@ use std::path::{Path, PathBuf};
 pub fn exec(config: &Config, pod: &Pod, container: &str, options: &ExecOptions) -> Result<i32> {
     let id = running_id(pod, container)?;
     let root = &config.paths.oci;
-    let spec = Container::open(root, &id)?.config()?;
-    let mut process =
-        spec.process().clone().ok_or_else(|| Error::user("config.json has no process"))?;
-    process.set_args(Some(options.command.clone())).set_terminal(Some(options.tty));
+    let mut process = process_of(config, &id, &options.command)?;
+    process.set_terminal(Some(options.tty));
     if options.tty {
         let env = process.env().clone().unwrap_or_default();
         if !env.iter().any(|entry| entry.starts_with("TERM=")) {
@@ -33,6 +34,15 @@ pub fn exec(config: &Config, pod: &Pod, container: &str, options: &ExecOptions) 
         fork::dup_to(null.as_fd(), 0).doing(|| "give the command its stdin")?;
     }
     ops::exec(root, &id, &ops::ExecOptions { process, ..Default::default() })
+}
+
+/// The container's own process with another command.
+fn process_of(config: &Config, id: &str, command: &[String]) -> Result<Process> {
+    let spec = Container::open(&config.paths.oci, id)?.config()?;
+    let process = spec.process().clone();
+    let mut process = process.ok_or_else(|| Error::user("config.json has no process"))?;
+    process.set_args(Some(command.to_vec())).set_terminal(Some(false));
+    Ok(process)
 }
 
 /// The OCI id of a container that runs; else kubectl's words.
@@ -78,6 +88,19 @@ pub fn processes(config: &Config, pod: &Pod) -> Result<ProcessNode> {
     Ok(tree)
 }
 
+/// The pod's sandbox, as a pidfd of its pause process.
+pub fn sandbox_of(config: &Config, pod: &Pod) -> Result<OwnedFd> {
+    for (id, container) in instances(config, pod.metadata.uid.as_deref().unwrap_or_default())? {
+        if container.is_empty()
+            && let Some(init) = Container::open(&config.paths.oci, &id)?.init()?
+        {
+            return Ok(init);
+        }
+    }
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    Err(Error::user(format!("pod {name} has no running sandbox")))
+}
+
 /// The OCI ids of the pod's bundles, with the container each is of; `""` for the sandbox.
 pub(super) fn instances(config: &Config, uid: &str) -> Result<Vec<(String, String)>> {
     let dir = config.paths.run.join(uid).join("bundles");
@@ -96,14 +119,14 @@ pub(super) fn instances(config: &Config, uid: &str) -> Result<Vec<(String, Strin
     Ok(found)
 }
 
-struct Process {
+struct Running {
     name: String,
     command: String,
     children: Vec<i32>,
 }
 
 /// Every process of the host.
-fn process_table() -> Result<HashMap<i32, Process>> {
+fn process_table() -> Result<HashMap<i32, Running>> {
     let mut table = HashMap::new();
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").doing(|| "list /proc")? {
@@ -117,7 +140,7 @@ fn process_table() -> Result<HashMap<i32, Process>> {
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
         parents.push((parent, pid));
-        table.insert(pid, Process { name, command, children: Vec::new() });
+        table.insert(pid, Running { name, command, children: Vec::new() });
     }
     parents.sort_unstable();
     for (parent, pid) in parents {
@@ -136,7 +159,7 @@ fn name_and_parent(stat: &str) -> Option<(String, i32)> {
 }
 
 /// The tree below `pid`, without the trees of `others`.
-fn node(table: &HashMap<i32, Process>, pid: i32, container: &str, others: &[i32]) -> ProcessNode {
+fn node(table: &HashMap<i32, Running>, pid: i32, container: &str, others: &[i32]) -> ProcessNode {
     let process = table.get(&pid);
     let children = process.map_or(&[][..], |process| &process.children).iter();
     let children = children.filter(|child| !others.contains(child));

@@ -10,6 +10,7 @@ mod chosen;
 mod completion;
 mod config;
 mod container;
+mod cp;
 mod create;
 mod delete;
 mod describe;
@@ -28,10 +29,12 @@ mod load;
 mod logs;
 mod monitor;
 mod patch;
+mod port_forward;
 mod pull;
 mod replace;
 mod resource;
 mod rmi;
+mod running;
 mod save;
 mod selection;
 mod tag;
@@ -133,6 +136,7 @@ fn run(cli: Cli) -> Outcome {
         Verb::Apply(args) => apply::run(&call, &args),
         Verb::ClusterInfo(args) => version::cluster_info(&call, &args),
         Verb::Config(args) => config::run(&call, &args),
+        Verb::Cp(args) => cp::run(&call, &args),
         Verb::Create(args) => create::run(&call, &args),
         Verb::Delete(args) => delete::run(&call, &args),
         Verb::Describe(args) => describe::run(&call, &args),
@@ -146,6 +150,7 @@ fn run(cli: Cli) -> Outcome {
         Verb::Load(args) => load::run(&call, &args),
         Verb::Logs(args) => logs::run(&call, &args),
         Verb::Patch(args) => patch::run(&call, &args),
+        Verb::PortForward(args) => port_forward::run(&call, &args),
         Verb::Pull(args) => pull::run(&call, &args),
         Verb::Replace(args) => replace::run(&call, &args),
         Verb::Gc(args) => gc::run(&call, &args),

@@ -8,19 +8,17 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Verbs of kubectl that podctl does not have.
-const NOT_YET: [&str; 17] = [
+const NOT_YET: [&str; 15] = [
     "attach",
     "autoscale",
     "certificate",
     "cordon",
-    "cp",
     "debug",
     "drain",
     "expose",
     "kustomize",
     "options",
     "plugin",
-    "port-forward",
     "proxy",
     "rollout",
     "run",
