@@ -123,7 +123,7 @@ fn a_wrong_command_line_is_told_in_kubectls_words() {
             "error: --force and --grace-period greater than 0 cannot be specified together",
         ),
         ("load", "error: required flag(s) \"input\" not set"),
-        ("completion tcsh", "error: unsupported shell type \"tcsh\""),
+        ("completion tcsh", "error: Unsupported shell type \"tcsh\"."),
     ];
     for (line, words) in cases {
         case.fails(line, "", words);

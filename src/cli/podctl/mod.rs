@@ -7,6 +7,7 @@ mod api_resources;
 mod apply;
 mod auth;
 mod chosen;
+mod complete;
 mod completion;
 mod config;
 mod container;
@@ -90,6 +91,9 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&[error]),
         };
+    }
+    if let Some(candidates) = complete::if_called() {
+        return print(&candidates).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     let command = Cli::command();
     let arguments = usage::plain(&command, std::env::args_os());
