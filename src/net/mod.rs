@@ -129,6 +129,12 @@ impl Bridge {
         leases.release(uid, &lease)
     }
 
+    /// Whether the bridge stands: pods can be attached.
+    pub fn is_up(&self) -> Result<bool> {
+        let mut host = Socket::open().doing(|| "open a netlink socket")?;
+        Ok(bridge::find(&mut host, &self.name)?.is_some_and(|link| link.up))
+    }
+
     /// Takes no new connection to those of the pod's host ports; those that stand go on.
     pub fn close_ports(&self, uid: &str, ports: &[PortMapping]) -> Result<()> {
         check_uid(uid)?;

@@ -139,7 +139,7 @@ fn container_id(id: &str) -> Option<String> {
 }
 
 fn conditions(pod: &Pod, state: &PodState) -> Vec<api::PodCondition> {
-    let of = |it: Judgement| {
+    let of = |it: Judgement<'_>| {
         let since = state.conditions.iter().find(|condition| condition.name == it.name);
         api::PodCondition {
             type_: it.name.into(),
@@ -155,15 +155,15 @@ fn conditions(pod: &Pod, state: &PodState) -> Vec<api::PodCondition> {
 }
 
 /// One condition: its status, and why.
-struct Judgement {
+struct Judgement<'a> {
     name: &'static str,
     status: bool,
-    reason: Option<&'static str>,
+    reason: Option<&'a str>,
     message: Option<String>,
 }
 
 /// The conditions, in the order in which the kubelet lists them.
-fn judge(pod: &Pod, state: &PodState) -> [Judgement; 5] {
+fn judge<'a>(pod: &Pod, state: &'a PodState) -> [Judgement<'a>; 5] {
     let plain = |name, status| Judgement { name, status, reason: None, message: None };
     let containers = judge_ready(pod, state);
     let mut ready = Judgement { name: "Ready", message: containers.message.clone(), ..containers };
@@ -172,8 +172,12 @@ fn judge(pod: &Pod, state: &PodState) -> [Judgement; 5] {
         let message = Some("the pod is being deleted".to_owned());
         ready = Judgement { status: false, reason: Some("PodTerminating"), message, ..ready };
     }
+    let sandbox = plain("PodReadyToStartContainers", state.sandbox.step == SandboxStep::Ready);
+    let trouble = state.sandbox.trouble.as_ref();
+    let (reason, message) = trouble.map(|it| (&it.reason, &it.message)).unzip();
     [
-        plain("PodReadyToStartContainers", state.sandbox.step == SandboxStep::Ready),
+        // The kubelet tells that there is no sandbox; here it is told why, too.
+        Judgement { reason: reason.map(String::as_str), message: message.cloned(), ..sandbox },
         judge_initialized(state),
         ready,
         containers,
@@ -181,7 +185,7 @@ fn judge(pod: &Pod, state: &PodState) -> [Judgement; 5] {
     ]
 }
 
-fn judge_initialized(state: &PodState) -> Judgement {
+fn judge_initialized(state: &PodState) -> Judgement<'static> {
     let has_run = |it: &&ContainerState| it.has_process() || it.exit.is_some() || it.last.is_some();
     let mut regular = state.containers.iter().filter(|it| it.role == Role::Regular);
     let is_incomplete = |it: &&ContainerState| match it.role {
@@ -203,7 +207,7 @@ fn judge_initialized(state: &PodState) -> Judgement {
     judge(false, Some("ContainersNotInitialized"), Some(message))
 }
 
-fn judge_ready(pod: &Pod, state: &PodState) -> Judgement {
+fn judge_ready(pod: &Pod, state: &PodState) -> Judgement<'static> {
     let counts = |it: &&ContainerState| matches!(it.role, Role::Sidecar | Role::Regular);
     let is_ready = |it: &ContainerState| {
         roster::find(pod, &it.name).is_some_and(|(_, spec)| probes::is_ready(&spec, it))

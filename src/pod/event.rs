@@ -13,6 +13,9 @@ pub enum Event {
     /// anew. Containers that the state has as running and that are gone follow as
     /// [`Event::ContainerExited`], a sandbox that is gone as [`Event::SandboxExited`].
     Started,
+    /// The first event of a monitor if the machine has been booted since: nothing runs of what the
+    /// state it found has as running.
+    Rebooted,
     /// The wanted pod was written: a new image, a deletion, a shorter grace.
     SpecChanged,
     /// `machine::deadline` has passed.
@@ -152,7 +155,9 @@ pub enum SandboxFault {
     Volume(String),
     /// The pod's directories or cgroup.
     Pod,
-    /// The network or the pause container.
+    /// The node's network: no pod can be attached to it.
+    Network,
+    /// The pause container, or its attachment to the network.
     Sandbox,
 }
 
@@ -207,6 +212,8 @@ pub enum ExitStatus {
     },
     /// While no monitor watched: nobody knows.
     Unknown,
+    /// With the machine, which has been booted since.
+    Rebooted,
 }
 
 /// The two lifecycle hooks.

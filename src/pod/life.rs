@@ -1,9 +1,10 @@
 //! The pod as a whole: its sandbox, which is its life, and its end.
 
 use super::action::{Action, EventKind};
-use super::event::{Event, SandboxFault};
+use super::event::{Event, ExitStatus, SandboxFault};
 use super::machine::Turn;
 use super::restart::{Policy, later};
+use super::start::Ended;
 use super::state::{End, Failure, KillReason, PodState, SandboxStep, sandbox_id};
 use super::{start, stop};
 use crate::kube::Pod;
@@ -23,6 +24,7 @@ pub fn sandbox_happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event
             sandbox.ip.clone_from(ip);
             sandbox.failures = 0;
             sandbox.retry = None;
+            sandbox.trouble = None;
         }
         Event::SandboxFailed { attempt, fault, message }
             if sandbox.step == SandboxStep::Creating && sandbox.attempt == *attempt =>
@@ -37,8 +39,7 @@ pub fn sandbox_happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event
             if state.is_ending() {
                 return;
             }
-            let message = "Pod sandbox changed, it will be killed and re-created.".into();
-            turn.record(EventKind::Normal, "SandboxChanged", message, None);
+            tell_changed(turn);
             for container in state.containers.iter_mut().filter(|c| c.has_process()) {
                 stop::kill(turn, container, KillReason::Sandbox, turn.grace());
             }
@@ -123,11 +124,37 @@ fn failed(turn: &mut Turn<'_>, state: &mut PodState, fault: &SandboxFault, messa
             "FailedCreatePodContainer",
             format!("unable to ensure pod container exists: {message}"),
         ),
+        SandboxFault::Network => ("NetworkNotReady", format!("network is not ready: {message}")),
         SandboxFault::Sandbox => {
             ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"))
         }
     };
+    sandbox.trouble = Some(Failure { reason: reason.into(), message: message.clone() });
     turn.record(EventKind::Warning, reason, message, None);
+}
+
+fn tell_changed(turn: &mut Turn<'_>) {
+    let message = "Pod sandbox changed, it will be killed and re-created.".into();
+    turn.record(EventKind::Normal, "SandboxChanged", message, None);
+}
+
+/// The machine has been booted since: the sandbox and all that ran in it are gone, and nobody knows
+/// when and how they ended.
+pub fn rebooted(turn: &mut Turn<'_>, state: &mut PodState) {
+    for container in state.containers.iter_mut().filter(|container| container.has_process()) {
+        container.kill = None;
+        let (status, finished_at) = (ExitStatus::Rebooted, turn.now);
+        start::ended(turn, container, &Ended { status, finished_at, message: "" });
+    }
+    if state.sandbox.step != SandboxStep::Ready {
+        return;
+    }
+    state.sandbox.step = SandboxStep::Lost;
+    state.sandbox.pid = 0;
+    give_up(turn, state);
+    if !state.is_ending() {
+        tell_changed(turn);
+    }
 }
 
 /// When the sandbox or the end wants its next tick.
@@ -140,10 +167,12 @@ pub fn deadline(state: &PodState) -> Option<Timestamp> {
     state.sandbox.retry.filter(|_| waits_to_make || waits_to_remove)
 }
 
-/// The kubelet retries volumes from 500 ms on, doubling to about 2 min, and the rest every 10 s.
+/// The kubelet retries volumes from 500 ms on, doubling to about 2 min, a network that is not ready
+/// every second, and the rest every 10 s.
 fn retry_delay(fault: &SandboxFault, failures: u32) -> SignedDuration {
     match fault {
         SandboxFault::Volume(_) => SignedDuration::from_millis(500 << failures.min(8)),
+        SandboxFault::Network => SignedDuration::from_secs(1),
         SandboxFault::Pod | SandboxFault::Sandbox => SignedDuration::from_secs(10),
     }
 }

@@ -144,6 +144,10 @@ fn take_up(turn: &mut Turn<'_>, state: &mut PodState) {
 fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
     match event {
         Event::Started => resume(turn, state),
+        Event::Rebooted => {
+            life::rebooted(turn, state);
+            resume(turn, state);
+        }
         Event::SpecChanged | Event::Tick => {}
         Event::SandboxReady { .. }
         | Event::SandboxFailed { .. }

@@ -111,10 +111,18 @@ impl Monitor {
         // What was wanted when this process began may have been replaced before it listened.
         let changed = self.read_wanted();
         self.capture_output()?;
-        let (adopted, gone) = processes::adopt(&self.place, &self.state)?;
-        self.adopted = adopted;
-        let exits = self.exits(&gone);
-        self.decide(&[vec![Event::Started], exits].concat());
+        let boot = processes::boot()?;
+        let earlier = std::mem::replace(&mut self.state.boot, boot);
+        if self.state.started.is_some() && earlier != self.state.boot {
+            // Pids of that boot are others' now.
+            effects::forget(&self.place)?;
+            self.decide(&[Event::Rebooted]);
+        } else {
+            let (adopted, gone) = processes::adopt(&self.place, &self.state)?;
+            self.adopted = adopted;
+            let exits = self.exits(&gone);
+            self.decide(&[vec![Event::Started], exits].concat());
+        }
         self.decide(changed.as_slice());
         self.carry_out();
         Ok(())

@@ -59,6 +59,12 @@ impl Adopted {
     }
 }
 
+/// What tells this boot of the machine from every other.
+pub fn boot() -> Result<String> {
+    let id = fs::read_kernel_file(Path::new("/proc/sys/kernel/random/boot_id"));
+    Ok(id.doing(|| "find out about the last boot")?.trim().to_owned())
+}
+
 /// The wait status of a process that has ended and has not been reaped, proc_pid_stat(5).
 fn zombie_status(pid: i32) -> Option<i32> {
     let stat = fs::read_kernel_file(Path::new(&format!("/proc/{pid}/stat"))).ok()?;

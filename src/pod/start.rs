@@ -397,6 +397,8 @@ fn verdict<'a>(end: &Ended<'a>) -> (i32, &'static str, &'a str) {
             "ContainerStatusUnknown",
             "The container could not be located when the pod was terminated",
         ),
+        // containerd's words.
+        ExitStatus::Rebooted => (255, "Unknown", ""),
         ExitStatus::Code { code: 0, .. } => (0, "Completed", end.message),
         ExitStatus::Code { code: 137, oom: true } => (137, "OOMKilled", end.message),
         ExitStatus::Code { code, .. } => (code, "Error", end.message),

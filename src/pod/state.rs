@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PodState {
+    /// The boot of the machine in which its processes were started.
+    pub boot: String,
     /// `status.startTime`: when the first monitor took the pod up.
     pub started: Option<Timestamp>,
     /// A terminal phase is never left.
@@ -47,10 +49,11 @@ pub enum Phase {
     Failed,
 }
 
-/// `status.reason` and `status.message` of a pod that was ended for it.
+/// What went wrong with a pod as a whole: `status.reason` and `status.message` of one that was ended
+/// for it, or why it has no sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// `DeadlineExceeded`.
+    /// `DeadlineExceeded`, `NetworkNotReady`, …
     pub reason: String,
     /// For humans.
     pub message: String,
@@ -71,6 +74,9 @@ pub struct Sandbox {
     pub ip: Option<String>,
     /// Failures in a row.
     pub failures: u32,
+    /// What keeps it from being made.
+    #[serde(default)]
+    pub trouble: Option<Failure>,
     /// When to try again to make or to remove it after a failure.
     pub retry: Option<Timestamp>,
 }
@@ -156,7 +162,7 @@ pub struct Exit {
     pub id: String,
     /// 128+N for signal N.
     pub code: i32,
-    /// `Completed`, `Error`, `OOMKilled`, `StartError`, `ContainerStatusUnknown`.
+    /// `Completed`, `Error`, `OOMKilled`, `StartError`, `ContainerStatusUnknown`, `Unknown`.
     pub reason: String,
     /// The termination message, or why it could not start.
     pub message: String,

@@ -17,6 +17,10 @@ impl World {
             ["debug", container, "at", time] => {
                 self.at(span(time), Happening::Debug((*container).into()));
             }
+            ["machine", "reboots", "at", time] => self.at(span(time), Happening::Reboot),
+            ["node's", "network", "fails", ..] => {
+                self.sandbox_fails.push((SandboxFault::Network, text()));
+            }
             ["monitor", "dies", "at", time] => self.at(span(time), Happening::Crash),
             ["sandbox", attempt, "dies", "at", time] => {
                 let event = Event::SandboxExited { attempt: attempt.parse().unwrap() };

@@ -24,6 +24,7 @@ pub fn name_of(kind: ProbeKind) -> &'static str {
 pub fn describe(event: &Event) -> String {
     match event {
         Event::Started => "the monitor starts".into(),
+        Event::Rebooted => "the machine has been booted".into(),
         Event::SpecChanged | Event::Tick => "tick".into(),
         Event::SandboxReady { attempt, ip, .. } => {
             format!("sandbox {attempt} is ready, {}", ip.clone().unwrap_or_default())
@@ -42,7 +43,9 @@ pub fn describe(event: &Event) -> String {
         }
         Event::ContainerExited { container, attempt, status, .. } => match status {
             ExitStatus::Code { code, .. } => format!("{container} {attempt} ends with {code}"),
-            ExitStatus::Unknown => format!("{container} {attempt} has ended"),
+            ExitStatus::Unknown | ExitStatus::Rebooted => {
+                format!("{container} {attempt} has ended")
+            }
         },
         Event::KillFailed { container, .. } => format!("{container} does not end"),
         Event::HookDone { container, which, failure, .. } => {

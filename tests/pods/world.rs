@@ -34,6 +34,8 @@ pub enum Happening {
     Delete(i64),
     /// The monitor is killed and another one started: what was under way is forgotten.
     Crash,
+    /// The machine is booted: nothing runs any more.
+    Reboot,
     /// `podctl debug` adds an ephemeral container.
     Debug(String),
     /// `podctl apply` with another image for a container.
@@ -139,6 +141,12 @@ impl World {
                 metadata.deletion_timestamp = Some(Time(self.now));
                 metadata.deletion_grace_period_seconds = Some(grace);
                 self.turn(&format!("deleted with a grace of {grace}s"), &Event::SpecChanged);
+            }
+            Happening::Reboot => {
+                self.queue.retain(|(_, _, happening)| !matches!(happening, Happening::Event(_)));
+                let written = serde_json::to_string(&self.state).unwrap();
+                self.state = serde_json::from_str(&written).unwrap();
+                self.turn("the machine has been booted", &Event::Rebooted);
             }
             Happening::Debug(name) => {
                 let image = Some("busybox:1".into());

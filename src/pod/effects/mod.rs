@@ -26,7 +26,7 @@ use k8s_openapi::api::core::v1::Container;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-pub use teardown::{clean_up, detach};
+pub use teardown::{clean_up, detach, forget};
 
 /// A pod, and where its things are.
 #[derive(Clone, Debug)]

@@ -38,16 +38,18 @@ pub fn create(
         stop(place, attempt).map_err(|error| (SandboxFault::Sandbox, error))?;
     }
     // Beside everything else: the rules of the bridge are another program's work.
-    let network = NetworkAside::start(place).map_err(|error| (SandboxFault::Sandbox, error))?;
+    let network = NetworkAside::start(place).map_err(|error| (SandboxFault::Network, error))?;
     let prepared = prepare_volumes(place)
         .and_then(|()| prepare_cgroup(place).map_err(|error| (SandboxFault::Pod, error)));
     let in_sandbox = |error| (SandboxFault::Sandbox, error);
+    let on_network = |error| (fault_of_network(place), error);
     let made = prepared.and_then(|()| make_pause(place, &id, reply).map_err(in_sandbox));
     // Also before anything is undone: nobody else is to be at work on the pod by then.
     let aside = network.wait().map_err(in_sandbox);
     let ready = made
         .and_then(|pid| aside.map(|()| pid))
-        .and_then(|pid| start_pause(place, &id, pid).map(|ip| (pid, ip)).map_err(in_sandbox));
+        .and_then(|pid| connect(place, pid).map(|ip| (pid, ip)).map_err(on_network))
+        .and_then(|connected| start_pause(place, &id, connected).map_err(in_sandbox));
     ready.map_err(|(fault, error)| match stop(place, attempt) {
         Ok(()) => (fault, error),
         Err(undo) => (fault, Error::system(format!("{error}; then, undoing it: {undo}"))),
@@ -131,12 +133,24 @@ fn make_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
     ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options).map(|created| created.pid)
 }
 
-/// Connects pause and starts it; the pod's address.
-fn start_pause(place: &Place, id: &str, pid: i32) -> Result<Option<String>> {
-    let ip = connect(place, pid)?;
+/// Starts pause, which is connected; its pid and the pod's address.
+fn start_pause(
+    place: &Place,
+    id: &str,
+    (pid, ip): (i32, Option<String>),
+) -> Result<(i32, Option<String>)> {
     ops::start(&place.config.paths.oci, id)?;
     write_files(place, ip.as_deref())?;
-    Ok(ip)
+    Ok((pid, ip))
+}
+
+/// Whether it is this pod that could not be connected, or none can be.
+fn fault_of_network(place: &Place) -> SandboxFault {
+    let bridge = place.bridge();
+    match bridge.and_then(|bridge| bridge.map_or(Ok(true), |bridge| bridge.is_up())) {
+        Ok(true) => SandboxFault::Sandbox,
+        Ok(false) | Err(_) => SandboxFault::Network,
+    }
 }
 
 /// A directory with pause alone. Below the store, not below `run`, which may be mounted noexec.

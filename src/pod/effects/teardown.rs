@@ -74,6 +74,12 @@ fn joined(result: std::thread::Result<Result<()>>) -> Result<()> {
     result.unwrap_or_else(|_| Err(Error::new(Kind::Bug, "a part of the teardown panicked")))
 }
 
+/// Drops the runtime's records of the pod's containers, which tell of processes of an earlier boot.
+pub fn forget(place: &Place) -> Result<()> {
+    let oci = &place.config.paths.oci;
+    bundle_ids(place)?.iter().try_for_each(|id| remove_tree(&oci.join(id)))
+}
+
 /// The last step of a removal: the logs, the record, and the pod's place below `run` with the lock.
 pub fn clean_up(place: &Place) -> Result<()> {
     remove_tree(&place.logs())?;
