@@ -29,6 +29,11 @@ pub enum Action {
         /// Which instance (`state::container_id`): also the name of its log file.
         attempt: u32,
     },
+    /// Gives up the pull of the image that a `StartContainer` waits for, and the start with it.
+    CancelPull {
+        /// Whose.
+        container: String,
+    },
     /// Runs a lifecycle hook (`prober::run_hook`). Answer: `HookDone`.
     RunHook {
         /// Which container.

@@ -28,6 +28,7 @@ pub fn next(pod: &Pod, state: &mut PodState, event: &Event, now: Timestamp) -> V
     life::notice_deadline(&mut turn, state);
     life::notice_end(&mut turn, state);
     notice_images(&mut turn, state);
+    start::cancel_pulls(&mut turn, state);
     stop::take_turns(&mut turn, &mut state.containers);
     for container in &mut state.containers {
         stop::tick(&mut turn, container);
@@ -213,7 +214,10 @@ fn resume(turn: &mut Turn<'_>, state: &mut PodState) {
     };
     for container in &mut state.containers {
         match container.step {
-            Step::Starting => container.step = Step::Idle,
+            Step::Starting => {
+                container.step = Step::Idle;
+                container.image.pulling = false;
+            }
             // Whether the hook has run nobody knows; it is not run twice, as by the kubelet.
             Step::PostStart if container.kill.is_none() => {
                 start::post_start_done(turn, container, None);

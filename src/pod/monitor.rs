@@ -250,6 +250,7 @@ impl Monitor {
             Action::KillContainer { container, attempt } if self.is_alone(&container) => {
                 self.signal(&container, attempt, SIGKILL);
             }
+            Action::CancelPull { container } => self.cancel_start(&container),
             Action::Exit => self.done = true,
             Action::Remove => {
                 self.done = true;
@@ -343,6 +344,20 @@ impl Monitor {
             spec.share_process_namespace == Some(true) || spec.host_pid == Some(true)
         });
         !shared && self.state.container(container).is_some_and(|container| container.pid > 0)
+    }
+
+    /// Kills the worker that starts a container; the machine learns that it has answered nothing.
+    fn cancel_start(&self, container: &str) {
+        let starts = |worker: &&Worker| match &worker.action {
+            Action::StartContainer { container: name, .. } => name == container,
+            _ => false,
+        };
+        for worker in self.workers.iter().filter(starts) {
+            if let Err(errno) = fork::kill_child(worker.pid, SIGKILL) {
+                // It has just ended, and answered.
+                debug_assert_eq!(errno, Errno::ESRCH, "kill the worker {}", worker.pid);
+            }
+        }
     }
 
     /// Signals a container's init process. It is our child or adopted by pidfd, so that its pid

@@ -73,10 +73,12 @@ pub fn answered(
     }
     match event {
         Event::ImagePulling { .. } => {
+            container.image.pulling = true;
             let message = format!("Pulling image {:?}", container.image.wanted);
             turn.record(EventKind::Normal, "Pulling", message, Some(&container.name));
         }
         Event::ImageReady { image, image_id, stop_signal, pulled, .. } => {
+            container.image.pulling = false;
             container.image.name.clone_from(image);
             container.image.id.clone_from(image_id);
             container.image.stop_signal = *stop_signal;
@@ -86,7 +88,10 @@ pub fn answered(
         }
         Event::ImageFailed { fault, message, .. } => {
             container.step = Step::Idle;
-            image_failed(turn, container, *fault, message);
+            container.image.pulling = false;
+            if doomed.is_none() {
+                image_failed(turn, container, *fault, message);
+            }
         }
         Event::ContainerStarted { attempt, pid, .. } if *attempt == container.next_attempt() => {
             created(turn, container);
@@ -96,9 +101,24 @@ pub fn answered(
             if *attempt == container.next_attempt() =>
         {
             container.step = Step::Idle;
-            failed(turn, container, *stage, message);
+            container.image.pulling = false;
+            // What nobody waits for any more has not failed.
+            if doomed.is_none() {
+                failed(turn, container, *stage, message);
+            }
         }
         _ => {}
+    }
+}
+
+/// Nobody waits for what is being pulled for a pod that goes.
+pub fn cancel_pulls(turn: &mut Turn<'_>, state: &PodState) {
+    if state.is_ending() {
+        let pulls = |it: &&ContainerState| it.step == Step::Starting && it.image.pulling;
+        for container in state.containers.iter().filter(pulls) {
+            let container = container.name.clone();
+            turn.actions.push(Action::CancelPull { container });
+        }
     }
 }
 

@@ -201,6 +201,9 @@ pub struct Image {
     pub id: String,
     /// The image's StopSignal; 0 for SIGTERM.
     pub stop_signal: i32,
+    /// It is being pulled.
+    #[serde(default)]
+    pub pulling: bool,
     /// The back-off of failed pulls.
     pub backoff: Option<Backoff>,
 }

@@ -45,6 +45,7 @@ impl World {
                         program.stubborn = true;
                         program.held_until = Some(span(time));
                     }
+                    ["pulls", "its", "image", "for", time] => program.pulls = Some(span(time)),
                     ["image", "is", "missing", ..] => {
                         program.image_fails = Some((ImageFault::Pull, text()));
                     }

@@ -75,6 +75,7 @@ pub fn word(action: &Action) -> String {
         }
         Action::Signal { container, signal, .. } => format!("> signal {signal} to {container}"),
         Action::KillContainer { container, .. } => format!("> kill {container}"),
+        Action::CancelPull { container } => format!("> give up the image of {container}"),
         Action::ClosePorts { container } => format!("> close the host ports of {container}"),
         Action::Examine { container, .. } => format!("> examine {container}"),
         Action::CleanContainer { container, attempt } => format!("> clean {container} {attempt}"),

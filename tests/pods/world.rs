@@ -8,7 +8,7 @@ use runp::kube::{Pod, roster};
 use runp::pod::action::Action;
 use runp::pod::conditions::{Node, status};
 use runp::pod::event::{
-    Event, ExitStatus, Hook, ImageFault, ProbeKind, ProbeResult, SandboxFault, StartStage,
+    Event, ExitStatus, Hook, ImageFault, ProbeKind, ProbeResult, Pulled, SandboxFault, StartStage,
 };
 use runp::pod::machine::{deadline, next};
 use runp::pod::state::PodState;
@@ -53,6 +53,8 @@ pub struct Program {
     pub stubborn: bool,
     /// The kernel holds on to it until then.
     pub held_until: Option<SignedDuration>,
+    /// Its image has to be pulled, which takes so long.
+    pub pulls: Option<SignedDuration>,
     /// The message of its image's or its start's failure.
     pub image_fails: Option<(ImageFault, String)>,
     pub start_fails: Option<(StartStage, String)>,
@@ -275,6 +277,19 @@ impl World {
                 self.after_ms(3, Event::KillFailed { container, attempt, message });
             }
             Action::ClosePorts { .. } => {}
+            Action::CancelPull { container: cancelled } => {
+                self.queue.retain(|(_, _, happening)| match happening {
+                    Happening::Event(
+                        Event::ImageReady { container, .. }
+                        | Event::ContainerStarted { container, .. },
+                    ) => *container != cancelled,
+                    _ => true,
+                });
+                let attempt = self.state.container(&cancelled).unwrap().next_attempt();
+                let (stage, message) = (StartStage::Create, "its worker died".into());
+                let container = cancelled;
+                self.after_ms(2, Event::ContainerFailed { container, attempt, stage, message });
+            }
             Action::Teardown => self.after_ms(30, Event::TornDown { failure: None }),
             Action::Remove | Action::Exit => self.over = true,
             Action::CleanContainer { .. } | Action::RecordEvent(_) => {}
@@ -289,23 +304,31 @@ impl World {
         let image = roster::find(&self.pod, &container).unwrap().1.image.clone();
         let image = format!("docker.io/library/{}", image.unwrap());
         let image_id = format!("{image}@sha256:0a3f");
+        let takes: i64 = program.pulls.unwrap_or_default().as_millis().try_into().unwrap();
+        let pulled = program.pulls.map(|_| {
+            self.after_ms(1, Event::ImagePulling { container: container.clone() });
+            Pulled { took: takes as u64, with_waiting: takes as u64, size: 4096 }
+        });
         let ready = Event::ImageReady {
             container: container.clone(),
             image,
             image_id,
             stop_signal: 0,
-            pulled: None,
+            pulled,
         };
-        self.after_ms(1, ready);
+        self.after_ms(takes + 1, ready);
         if let Some((stage, message)) = program.start_fails {
-            return self.after_ms(5, Event::ContainerFailed { container, attempt, stage, message });
+            return self.after_ms(
+                takes + 5,
+                Event::ContainerFailed { container, attempt, stage, message },
+            );
         }
         let started = Event::ContainerStarted { container: container.clone(), attempt, pid: 200 };
-        self.after_ms(5, started);
+        self.after_ms(takes + 5, started);
         let last = program.exits.last().copied();
         if let Some(code) = program.exits.get(attempt as usize).copied().or(last) {
             let ms: i64 = program.after.as_millis().try_into().unwrap();
-            self.exit(container, attempt, code, 5 + ms);
+            self.exit(container, attempt, code, takes + 5 + ms);
         }
     }
 

@@ -150,7 +150,11 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
             reply.send(&Event::TornDown { failure })
         }
         // The monitor's own.
-        Action::Signal { .. } | Action::RecordEvent(_) | Action::Remove | Action::Exit => Ok(()),
+        Action::Signal { .. }
+        | Action::CancelPull { .. }
+        | Action::RecordEvent(_)
+        | Action::Remove
+        | Action::Exit => Ok(()),
     }
 }
 
