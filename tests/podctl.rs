@@ -23,6 +23,8 @@ mod logs;
 mod nginx;
 #[path = "podctl/order.rs"]
 mod order;
+#[path = "podctl/reasons.rs"]
+mod reasons;
 #[path = "podctl/restart.rs"]
 mod restart;
 #[path = "podctl/security.rs"]

@@ -3,6 +3,7 @@
 use super::apply::{TWO, init_pid};
 use super::instance::Instance;
 use runp::sys::{clone, poll};
+use serde_json::Value;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -100,6 +101,146 @@ fn a_monitor_killed_at_any_moment_of_an_end() {
         assert!(killed.is_ok() || poll::poll_in(&[monitor.as_fd()], None).unwrap()[0]);
         deleting.finish().ok();
         instance.settle(&uid);
+        instance.podctl(&["get", "pods"]).ok();
+        instance.assert_nothing_left();
+    }
+}
+
+/// The pids of a pod's own processes: pause, and every container's.
+fn pids(instance: &Instance) -> Vec<i32> {
+    let records = std::fs::read_dir(instance.root().join("runp")).unwrap();
+    let pid = |record: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read(record.unwrap().path().join("state.json")).ok()?;
+        let record: Value = serde_json::from_slice(&text).unwrap();
+        i32::try_from(record["pid"].as_i64()?).ok().filter(|pid| *pid > 0)
+    };
+    records.filter_map(pid).collect()
+}
+
+fn kill_all(pids: &[i32]) {
+    let processes: Vec<_> = pids.iter().filter_map(|pid| clone::pidfd_open(*pid).ok()).collect();
+    for process in &processes {
+        if clone::pidfd_send_signal(process, 9).is_ok() {
+            assert!(poll::poll_in(&[process.as_fd()], Some(super::instance::PATIENCE)).unwrap()[0]);
+        }
+    }
+}
+
+/// Changes the JSON of a file of the instance.
+fn edit(path: &std::path::Path, change: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+/// As a reboot leaves things: nothing runs, the boot is another one, and the pid of a container is
+/// somebody else's, who started at the same tick after it.
+#[test]
+fn after_a_reboot_the_pod_begins_anew_and_strangers_live() {
+    let Some(instance) = Instance::new("reboot") else { return };
+    for policy in ["Always", "Never"] {
+        let spec = format!("spec:\n  restartPolicy: {policy}");
+        instance.apply(&TWO.replace("spec:", &spec));
+        let status = instance.wait_running("two");
+        let web = status["containerStatuses"][1]["containerID"].as_str().unwrap().to_owned();
+        let all = pids(&instance);
+        instance.kill_monitor("two");
+        kill_all(&all);
+        let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(stranger.id()).unwrap();
+        let id = web.trim_start_matches("runp://");
+        edit(&instance.root().join("runp").join(id).join("state.json"), |record| {
+            record["pid"] = pid.into();
+            record["start_time"] = runp::oci::container::start_time(pid).unwrap().into();
+        });
+        edit(&instance.pod_dir("two").join("status.json"), |record| {
+            record["state"]["boot"] = "another".into();
+            let containers = record["state"]["containers"].as_array_mut().unwrap();
+            containers.iter_mut().for_each(|container| container["pid"] = pid.into());
+        });
+        instance.podctl(&["get", "pods"]).ok();
+        let last = |status: &Value, field: &str| {
+            let all = status["containerStatuses"].as_array().unwrap();
+            all.iter().all(|it| it[field]["terminated"]["reason"] == "Unknown")
+        };
+        if policy == "Always" {
+            let status = instance.wait_for("two", |status| {
+                let all = status["containerStatuses"].as_array().unwrap();
+                all.iter().all(|it| it["restartCount"] == 1 && it["ready"] == true)
+            });
+            assert!(last(&status, "lastState"), "{status:#}");
+            let shared = instance.sh("two", "web", "cat /data/file");
+            assert_eq!(shared, "shared\n", "the volumes have stayed");
+        } else {
+            let status = instance.wait_for("two", |status| status["phase"] == "Failed");
+            assert!(last(&status, "state"), "{status:#}");
+        }
+        instance.delete("two");
+        assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives");
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        instance.assert_nothing_left();
+    }
+}
+
+/// Everything of the pod is killed, alone and together, again and again; it always comes back.
+#[test]
+fn whatever_is_killed_the_pod_comes_back() {
+    let Some(instance) = Instance::new("killed") else { return };
+    instance.apply(TWO);
+    for round in 0..6_usize {
+        let status = instance.wait_for("two", |status| {
+            let all = status["containerStatuses"].as_array();
+            status["podIP"].is_string()
+                && all.is_some_and(|all| all.iter().all(|it| it["ready"] == true))
+        });
+        let restarts = |status: &Value| -> i64 {
+            let all = status["containerStatuses"].as_array().unwrap();
+            all.iter().map(|it| it["restartCount"].as_i64().unwrap()).sum()
+        };
+        let before = restarts(&status);
+        let all = pids(&instance);
+        if round % 2 == 1 {
+            instance.kill_monitor("two");
+        }
+        match round / 2 {
+            0 => kill_all(&[init_pid(&instance, &status, "web")]),
+            1 => kill_all(&all[..1]),
+            _ => kill_all(&all),
+        }
+        instance.podctl(&["get", "pods"]).ok();
+        // Back-off holds a second restart for 10 s: a pod made anew begins without.
+        instance.wait_for("two", |status| restarts(status) > before);
+        instance.force_delete("two");
+        instance.assert_nothing_left();
+        instance.apply(TWO);
+    }
+    instance.force_delete("two");
+}
+
+#[test]
+fn a_command_killed_at_any_moment_leaves_a_whole_pod_or_none() {
+    let Some(instance) = Instance::new("command") else { return };
+    for delay in 0..12 {
+        let manifest = instance.manifest(TWO);
+        let mut apply = instance.start(&["apply", "-f", &manifest]);
+        poll::poll_in(&[], Some(Duration::from_millis(delay))).unwrap();
+        apply.child.kill().unwrap();
+        apply.finish();
+        instance.remember_uids();
+        instance.podctl(&["get", "pods"]).ok();
+        if instance.podctl(&["get", "pod", "two"]).status == 0 {
+            instance.wait_running("two");
+            let mut delete = instance.start(&["delete", "pod", "two", "--grace-period=1"]);
+            poll::poll_in(&[], Some(Duration::from_millis(delay))).unwrap();
+            delete.child.kill().unwrap();
+            delete.finish();
+            // Whether or not it was told by then: it is now.
+            if instance.podctl(&["get", "pod", "two"]).status == 0 {
+                let done = instance.podctl(&["delete", "pod", "two", "--ignore-not-found"]);
+                assert_eq!(done.status, 0, "{done:?}");
+            }
+        }
         instance.podctl(&["get", "pods"]).ok();
         instance.assert_nothing_left();
     }
