@@ -141,7 +141,7 @@ pub const RULES: &[Rule] = &[
     no("spec.containers[].stdin", "later"),
     no("spec.containers[].stdinOnce", "later"),
     yes("spec.containers[].terminationMessagePath"),
-    only("spec.containers[].terminationMessagePolicy", &["File"], "the default"),
+    yes("spec.containers[].terminationMessagePolicy"),
     no("spec.containers[].tty", "later"),
     no("spec.containers[].volumeDevices", "there is no storage provisioner"),
     yes("spec.containers[].volumeMounts[].mountPath"),

@@ -3,7 +3,7 @@
 
 use super::apply::Settings;
 use super::store::{self, Locked, Store};
-use super::{Applied, Commit, Config, Key, lock, objects};
+use super::{Applied, Commit, Config, Key, lock, objects, refresh};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{Object, Pod, Resource};
 use crate::sys::fs::read_kernel_file;
@@ -52,6 +52,9 @@ fn change_pod(config: &Config, key: &Key, decide: Decide<'_>) -> Result<(Applied
     };
     drop(locked);
     lock::tell_monitor(&config.paths, &pod)?;
+    if applied == Applied::Configured {
+        refresh::pod_changed(config, &pod)?;
+    }
     Ok((applied, of_pod(pod)))
 }
 
@@ -81,8 +84,13 @@ fn change_object(config: &Config, key: &Key, decide: Decide<'_>) -> Result<(Appl
         }
         Ok((applied, object))
     });
-    if changed.is_err() {
-        objects::tidy(paths, locked)?;
+    match &changed {
+        Err(_) => objects::tidy(paths, locked)?,
+        Ok((Applied::Unchanged, _)) => {}
+        Ok(_) => {
+            drop(locked);
+            refresh::object_changed(config, key.resource, &key.namespace, &key.name)?;
+        }
     }
     changed
 }

@@ -229,6 +229,7 @@ pub fn leave_caller() -> Result<File> {
     nix::sys::prctl::set_name(c"podctl").doing(|| "set the process's name")?;
     std::env::set_current_dir("/").doing(|| "change to /")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    super::limits::take_from_init()?;
     fork::set_child_subreaper().doing(|| "become the reaper of the pod's processes")?;
     let stdin = std::io::stdin().as_fd().try_clone_to_owned().doing(|| "keep the lock")?;
     let null = open(Path::new("/dev/null"), OFlag::O_RDWR, 0).doing(|| "open /dev/null")?;

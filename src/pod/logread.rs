@@ -1,5 +1,6 @@
 //! Reading container logs: what `podctl logs` shows of the files that [`super::logs`] writes.
 
+use super::logchain::Keeper;
 use super::{LogOptions, logs, store};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
@@ -15,6 +16,9 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Bytes that are read at once.
+const READ_AHEAD: usize = 64 << 10;
 
 /// The log to read, and of which run it is.
 pub struct Source {
@@ -76,7 +80,8 @@ pub fn copy(
         let start = tail_start(&file, lines).doing(|| reading(&path))?;
         file.seek(SeekFrom::Start(start)).doing(|| reading(&path))?;
     }
-    let mut reader = BufReader::new(file);
+    let mut keeper = watcher.as_ref().map(|_| Keeper::start(&path, &file)).transpose()?;
+    let mut reader = BufReader::with_capacity(READ_AHEAD, file);
     let mut printer =
         Printer { options, out, left: options.limit_bytes, torn: Vec::new(), in_line: false };
     loop {
@@ -88,12 +93,12 @@ pub fn copy(
         if !printer.drain(&mut reader).doing(|| reading(&path))? {
             return Ok(());
         }
-        if let Some(next) = rotated_to(&path, reader.get_ref())? {
+        if let Some(next) = keeper.as_ref().map_or(Ok(None), Keeper::next)? {
             // What was written between the reading and the rotation.
             if !printer.drain(&mut reader).doing(|| reading(&path))? {
                 return Ok(());
             }
-            reader = BufReader::new(next);
+            reader = BufReader::with_capacity(READ_AHEAD, next);
             continue;
         }
         printer.out.flush().doing(|| "write the log")?;
@@ -102,7 +107,8 @@ pub fn copy(
                 attempt = next;
                 path.set_file_name(format!("{next}.log"));
                 if let Some(next) = open(&path)? {
-                    reader = BufReader::new(next);
+                    keeper = Some(Keeper::start(&path, &next)?);
+                    reader = BufReader::with_capacity(READ_AHEAD, next);
                 }
             }
             (GoesOn::Later, Some(watcher)) => {
@@ -112,6 +118,27 @@ pub fn copy(
             _ => return Ok(()),
         }
     }
+}
+
+/// The last `lines` of a log, and of them the last `bytes`.
+pub fn tail(path: &Path, lines: usize, bytes: usize) -> Result<String> {
+    let mut text = Vec::new();
+    if let Some(mut file) = open(path)? {
+        let options = LogOptions::default();
+        let reading = || format!("read {}", path.display());
+        let start = tail_start(&file, lines).doing(reading)?;
+        file.seek(SeekFrom::Start(start)).doing(reading)?;
+        let mut printer = Printer {
+            options: &options,
+            out: &mut text,
+            left: None,
+            torn: Vec::new(),
+            in_line: false,
+        };
+        printer.drain(&mut BufReader::new(file)).doing(reading)?;
+    }
+    text.drain(..text.len().saturating_sub(bytes));
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Where a log goes on from the end of what there is of a run.
@@ -186,7 +213,7 @@ fn watch(source: &Source, pod_dir: &Path) -> Result<Watcher> {
 
 /// A log is a regular file of root's; a link or anything else in its place is refused
 /// (CVE-2026-53489).
-fn open(path: &Path) -> Result<Option<File>> {
+pub fn open(path: &Path) -> Result<Option<File>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = match fs::open(path, flags, 0) {
         Err(nix::errno::Errno::ENOENT) => return Ok(None),
@@ -199,14 +226,6 @@ fn open(path: &Path) -> Result<Option<File>> {
         Err(Error::system("not a regular file of root's"))
             .doing(|| format!("open the log {}", path.display()))
     }
-}
-
-/// The file that took `path` since `current` was opened.
-fn rotated_to(path: &Path, current: &File) -> Result<Option<File>> {
-    let Some(now) = open(path)? else { return Ok(None) };
-    let inode = |file: &File| file.metadata().map(|is| is.ino());
-    let same = inode(&now).and_then(|now| inode(current).map(|current| now == current));
-    Ok((!same.doing(|| format!("look at {}", path.display()))?).then_some(now))
 }
 
 /// Where the last `lines` ended lines begin; one without an end counts for none.

@@ -116,7 +116,9 @@ impl Capture {
         for (stream, name) in self.streams.iter_mut().zip(STREAMS) {
             let pending = std::mem::take(&mut stream.pending);
             if let (false, Some(log)) = (pending.is_empty(), self.log.as_mut()) {
-                log.append(&entry(&stamp(Timestamp::now()), name, b'P', &pending))?;
+                let mut line = Vec::new();
+                push_entry(&mut line, &stamp(Timestamp::now()), name, (b'P', &pending));
+                log.append(&line)?;
             }
         }
         self.log = None;
@@ -165,15 +167,32 @@ impl Log {
     }
 
     fn append(&mut self, lines: &[u8]) -> Result<()> {
-        self.file.write_all(lines).doing(|| format!("write the log {}", self.path.display()))?;
+        let written = self.file.write_all(lines);
+        if written.is_err() {
+            // A full disk: no entry may be left torn in front of the next one.
+            self.file
+                .set_len(self.size)
+                .doing(|| format!("mend the log {}", self.path.display()))?;
+        }
+        written.doing(|| format!("write the log {}", self.path.display()))?;
         self.size += lines.len() as u64;
         if self.size > MAX_SIZE { self.rotate() } else { Ok(()) }
     }
 
     fn rotate(&mut self) -> Result<()> {
         let time = Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
-        let mut old = self.path.clone().into_os_string();
-        old.push(format!(".{time}"));
+        let mut base = self.path.clone().into_os_string();
+        base.push(format!(".{time}"));
+        // One that was rotated in the same second must not be replaced, and sorts before this one.
+        let mut old = PathBuf::from(&base);
+        for number in 1.. {
+            if old.symlink_metadata().is_err() {
+                break;
+            }
+            let mut numbered = base.clone();
+            numbered.push(format!(".{number:03}"));
+            old = numbered.into();
+        }
         std::fs::rename(&self.path, &old)
             .doing(|| format!("rotate the log {}", self.path.display()))?;
         *self = Self::open(&self.path)?;
@@ -204,7 +223,7 @@ pub fn forget(pod_dir: &Path, container: &str, attempt: i32) -> Result<()> {
 }
 
 /// The rotated files of a log, oldest first.
-fn rotated(path: &Path) -> Result<Vec<PathBuf>> {
+pub fn rotated(path: &Path) -> Result<Vec<PathBuf>> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
     let prefix = [name.as_encoded_bytes(), b"."].concat();
     let mut old = Vec::new();
@@ -223,14 +242,18 @@ fn split(time: &str, stream: &str, pending: &mut Vec<u8>, new: &[u8]) -> Vec<u8>
     let mut lines = Vec::with_capacity(new.len() + 64);
     for piece in new.split_inclusive(|byte| *byte == b'\n') {
         let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+        if ended && pending.is_empty() && text.len() <= MAX_LINE {
+            push_entry(&mut lines, time, stream, (b'F', text));
+            continue;
+        }
         pending.extend_from_slice(text);
         while pending.len() > MAX_LINE {
             let rest = pending.split_off(MAX_LINE);
-            lines.extend(entry(time, stream, b'P', pending));
+            push_entry(&mut lines, time, stream, (b'P', pending));
             *pending = rest;
         }
         if ended {
-            lines.extend(entry(time, stream, b'F', pending));
+            push_entry(&mut lines, time, stream, (b'F', pending));
             pending.clear();
         }
     }
@@ -241,8 +264,10 @@ fn split(time: &str, stream: &str, pending: &mut Vec<u8>, new: &[u8]) -> Vec<u8>
     lines
 }
 
-fn entry(time: &str, stream: &str, tag: u8, text: &[u8]) -> Vec<u8> {
-    [time.as_bytes(), b" ", stream.as_bytes(), b" ", &[tag], b" ", text, b"\n"].concat()
+fn push_entry(lines: &mut Vec<u8>, time: &str, stream: &str, (tag, text): (u8, &[u8])) {
+    for part in [time.as_bytes(), b" ", stream.as_bytes(), b" ", &[tag], b" ", text, b"\n"] {
+        lines.extend_from_slice(part);
+    }
 }
 
 fn stamp(now: Timestamp) -> String {
@@ -305,6 +330,14 @@ mod tests {
         let kept = rotated(&path).unwrap();
         assert_eq!(kept.len(), MAX_FILES - 1);
         assert_eq!(read(kept.last().unwrap()), "x\n");
+        // Three in one second, or in two.
+        for number in 0..3 {
+            log.size = MAX_SIZE;
+            log.append(format!("{number}\n").as_bytes()).unwrap();
+        }
+        let kept = rotated(&path).unwrap();
+        let texts: Vec<String> = kept.iter().map(|path| read(path)).collect();
+        assert_eq!(texts, ["x\n", "0\n", "1\n", "2\n"]);
     }
 
     #[test]

@@ -322,19 +322,20 @@ impl Monitor {
         Ok(ended)
     }
 
-    /// The machine's view of ended processes; what a container wrote is in its log by then.
+    /// The machine's view of ended processes; what a container wrote is in its log by then, from
+    /// where its termination message may come.
     fn exits(&mut self, ended: &[Ended]) -> Vec<Event> {
-        let exits = processes::exits(&self.place, &self.state, ended);
-        for exit in &exits {
-            let Event::ContainerExited { container, .. } = exit else { continue };
-            for (_, capture) in self.captures.iter_mut().filter(|(name, _)| name == container) {
-                if let Err(error) = capture.finish() {
-                    // As above: a full disk must not keep the container from having ended.
-                    drop(error);
-                }
+        for (name, capture) in &mut self.captures {
+            let pid = self.state.container(name).map_or(0, |container| container.pid);
+            if pid > 0
+                && ended.iter().any(|ended| ended.pid == pid)
+                && let Err(error) = capture.finish()
+            {
+                // As above: a full disk must not keep the container from having ended.
+                drop(error);
             }
         }
-        exits
+        processes::exits(&self.place, &self.state, ended)
     }
 
     /// Whether a container runs, in a PID namespace of its own.

@@ -4,7 +4,7 @@
 use super::effects::Place;
 use super::event::{Event, ExitStatus};
 use super::state::{PodState, SandboxStep, Step};
-use super::translate;
+use super::{termination, translate};
 use crate::error::{Context, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::container::Container;
@@ -12,14 +12,10 @@ use crate::sys::fork::exit_code;
 use crate::sys::fs;
 use crate::sys::poll::{self, poll_in};
 use k8s_openapi::jiff::Timestamp;
-use nix::fcntl::OFlag;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// The kubelet's limit of a termination message.
-const MAX_MESSAGE: u64 = 4096;
 /// How long an ended process that is not ours may wait to be reaped, until nobody knows its status.
 const REAP_DEADLINE: Duration = Duration::from_millis(500);
 
@@ -102,22 +98,20 @@ pub fn exits(place: &Place, state: &PodState, ended: &[Ended]) -> Vec<Event> {
     }
     for container in &state.containers {
         let Some(ended) = ended.iter().find(|ended| ended.pid == container.pid) else { continue };
-        let status = match ended.status {
+        let code = ended.status.map(exit_code);
+        let status = match code {
             None => ExitStatus::Unknown,
-            Some(status) => {
-                let code = exit_code(status);
-                ExitStatus::Code {
-                    code,
-                    oom: code == 137 && was_out_of_memory(place, &container.id),
-                }
-            }
+            Some(code) => ExitStatus::Code {
+                code,
+                oom: code == 137 && was_out_of_memory(place, &container.id),
+            },
         };
         events.push(Event::ContainerExited {
             container: container.name.clone(),
             attempt: container.attempt,
             status,
             finished_at: Timestamp::now(),
-            message: termination_message(place, &container.id),
+            message: termination::message(place, container, code),
         });
     }
     events
@@ -128,23 +122,6 @@ fn was_out_of_memory(place: &Place, id: &str) -> bool {
     let path = translate::pod_cgroup(&place.pod).join(id);
     let cgroup = Layout::probe().and_then(|layout| Cgroup::resolve(&layout, Some(&path), id));
     cgroup.and_then(|cgroup| cgroup.oom_kills()).is_ok_and(|kills| kills > 0)
-}
-
-/// The end of what the container wrote as its termination message. The file is the container's to
-/// write, but not to replace; still only a regular one is read.
-fn termination_message(place: &Place, id: &str) -> String {
-    let path = place.termination_log(id);
-    let read = || -> std::io::Result<Vec<u8>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let file = fs::open(&path, flags, 0)?;
-        let size = file.metadata()?.len();
-        let start = size.saturating_sub(MAX_MESSAGE);
-        let mut message = vec![0; usize::try_from(size - start).unwrap_or(0)];
-        let read = file.read_at(&mut message, start)?;
-        message.truncate(read);
-        Ok(message)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]

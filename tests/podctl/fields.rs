@@ -214,3 +214,68 @@ spec:
     }
     instance.assert_nothing_left();
 }
+
+#[test]
+fn files_follow_their_objects() {
+    let Some(instance) = Instance::new("follow") else { return };
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: follow, labels: {v: "1"}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: c
+    image: host
+    command: [sleep, "1000"]
+    volumeMounts: [{name: map, mountPath: /map}, {name: me, mountPath: /me}]
+  volumes:
+  - {name: map, configMap: {name: cm}}
+  - {name: me, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
+"#;
+    instance.apply(OBJECTS);
+    instance.apply(manifest);
+    instance.wait_running("follow");
+    let sh = |script: &str| instance.sh("follow", "c", script);
+    assert_eq!(sh("cat /map/app.conf /me/labels"), "a=1\nv=\"1\"");
+    instance.apply(&OBJECTS.replace("a=1", "a=2"));
+    instance.apply(&manifest.replace("v: \"1\"", "v: \"2\""));
+    assert_eq!(sh("cat /map/app.conf /me/labels"), "a=2\nv=\"2\"");
+    instance.delete("follow");
+    for (kind, name) in [("configmap", "cm"), ("secret", "keys")] {
+        instance.podctl(&["delete", kind, name]).ok();
+    }
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn limits_are_not_those_of_whoever_applies() {
+    let Some(instance) = Instance::new("limits") else { return };
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: limits}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: host, command: [sleep, "1000"]}]
+"#;
+    let path = instance.manifest(manifest);
+    let mut command = std::process::Command::new("sh");
+    let podctl = instance.command(&["apply", "-f", &path]);
+    let script = "ulimit -S -n 77; ulimit -S -c 0; exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(podctl.get_program()).args(podctl.get_args());
+    assert!(command.status().unwrap().success());
+    instance.remember_uids();
+    instance.wait_running("limits");
+    let limits = |text: &str| -> (u64, u64) {
+        let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let mut words = line[26..].split_whitespace().map(|word| word.parse().unwrap_or(u64::MAX));
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    let of = |pid: &str| limits(&std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap());
+    // No further than this process may go.
+    let expected = of("1").0.min(of("self").1);
+    assert_eq!(limits(&instance.sh("limits", "c", "cat /proc/1/limits")).0, expected);
+    instance.delete("limits");
+    instance.assert_nothing_left();
+}
