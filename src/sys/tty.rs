@@ -3,7 +3,7 @@
 use super::clone::errno;
 use super::{Errno, Result};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{OptionalActions, Termios, Winsize};
+use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// `TIOCSPTLCK`, then `TIOCGPTPEER`: the other end of a master, without any path.
@@ -35,6 +35,13 @@ pub fn set_window_size(terminal: impl AsFd, rows: u16, columns: u16) -> Result<(
     rustix::termios::tcsetwinsize(terminal, size).map_err(errno)
 }
 
+/// Clears `ONLCR`: a newline that is written is not preceded by a carriage return.
+pub fn leave_newlines(terminal: impl AsFd) -> Result<()> {
+    let mut modes = rustix::termios::tcgetattr(&terminal).map_err(errno)?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    rustix::termios::tcsetattr(terminal, OptionalActions::Now, &modes).map_err(errno)
+}
+
 /// fchown(2) to `uid`, so that the container's user may open it again.
 pub fn give_to(terminal: impl AsFd, uid: u32) -> Result<()> {
     // SAFETY: integers only; -1 leaves the group.
@@ -48,11 +55,13 @@ pub struct RawMode {
 }
 
 impl RawMode {
-    /// Puts `terminal` into raw mode.
+    /// Puts `terminal` into raw mode, but for what it makes of newlines that are written: those of
+    /// the container come as the program wrote them.
     pub fn enter(terminal: OwnedFd) -> Result<Self> {
         let before = rustix::termios::tcgetattr(&terminal).map_err(errno)?;
         let mut raw = before.clone();
         raw.make_raw();
+        raw.output_modes = before.output_modes;
         rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &raw).map_err(errno)?;
         Ok(Self { terminal, before })
     }

@@ -130,3 +130,10 @@ fn own(fd: i32) -> File {
     // SAFETY: recvmsg(2) has just made this descriptor for us.
     unsafe { File::from_raw_fd(fd) }
 }
+
+#[test]
+fn newlines_are_relayed_as_they_were_written() {
+    let Some(mut case) = Case::script("newlines", "echo one; printf 'two\\r\\n'") else { return };
+    case.config["process"]["terminal"] = json!(true);
+    assert_eq!(case.run().ok(), "one\ntwo\r\n");
+}

@@ -3,6 +3,7 @@
 //! here counts against the container's memory limit.
 
 use super::barrier::{self, Report};
+use super::console::Receiver;
 use super::trace::Trace;
 use super::{process, rootfs};
 use crate::oci::cgroup;
@@ -21,7 +22,7 @@ pub struct Tools {
     /// Where `start` connects.
     pub start: Option<OwnedFd>,
     /// Where the terminal's master goes.
-    pub console: Option<OwnedFd>,
+    pub console: Option<Receiver>,
     /// Namespaces to join, in the order of the steps.
     pub namespaces: Vec<(NsKind, OwnedFd)>,
     /// The container to join: its init process.

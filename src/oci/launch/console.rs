@@ -24,6 +24,15 @@ const OWN: [Signal; 9] = [
     Signal::SIGPIPE,
 ];
 
+/// Who gets the terminal's master; the child sends it.
+#[derive(Debug)]
+pub enum Receiver {
+    /// The caller, who makes of it what he likes, at the other end of his console socket.
+    Caller(OwnedFd),
+    /// We, who relay it.
+    Relay(OwnedFd),
+}
+
 /// Keeps the signals that are the process's, from before there is one: one that comes while it is
 /// launched must not end us and leave it behind.
 pub fn hold_signals() -> Result<SignalFd> {

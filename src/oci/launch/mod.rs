@@ -61,7 +61,7 @@ pub struct Job<'a> {
     /// `create`: where `start` will connect.
     pub start: Option<OwnedFd>,
     /// Where the terminal's master is sent.
-    pub console: Option<OwnedFd>,
+    pub console: Option<console::Receiver>,
     /// `--trace`.
     pub trace: Option<&'a Path>,
 }

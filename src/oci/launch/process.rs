@@ -1,6 +1,7 @@
 //! The child's steps on itself: terminal, working directory, user, program.
 
 use super::child::{Slots, Tools};
+use super::console::Receiver;
 use crate::oci::plan::step::{Attribute, Program, User};
 use crate::sys::make::{Leaf, make_in_root};
 use crate::sys::mount::{self, Depth};
@@ -51,7 +52,15 @@ pub(super) fn console(
         let target = make_in_root(root, c"dev/console", Leaf::File)?;
         mount::move_mount(mount::open_tree(&terminal, c"", Depth::One)?, target)?;
     }
-    socket::send_fd(tools.console.as_ref().ok_or(Errno::EBADF)?, b"/dev/ptmx", &master)?;
+    let socket = match tools.console.as_ref().ok_or(Errno::EBADF)? {
+        Receiver::Caller(socket) => socket,
+        Receiver::Relay(socket) => {
+            // As runc's: what we pass on is what the program wrote.
+            tty::leave_newlines(&terminal)?;
+            socket
+        }
+    };
+    socket::send_fd(socket, b"/dev/ptmx", &master)?;
     tty::set_controlling(&terminal)?;
     (0..=2).try_for_each(|standard| exec::dup_to_stdio(&terminal, standard))
 }

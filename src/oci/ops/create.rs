@@ -6,6 +6,7 @@ use crate::oci::SPEC_VERSION;
 use crate::oci::bundle::Bundle;
 use crate::oci::container::{Container, RECORD_VERSION, Record};
 use crate::oci::host::Host;
+use crate::oci::launch::console::Receiver;
 use crate::oci::launch::{self, Job, Launched, after_start};
 use crate::oci::plan::{self, Mode, Options, Plan};
 use crate::sys::{cred, fs, socket};
@@ -36,16 +37,16 @@ pub fn warnings(bundle: &Bundle) -> Result<Vec<String>> {
 }
 
 /// Where a detached container's terminal goes.
-pub(super) fn console_socket(spec: &Spec, options: &CreateOptions) -> Result<Option<OwnedFd>> {
+pub(super) fn console_socket(spec: &Spec, options: &CreateOptions) -> Result<Option<Receiver>> {
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
     connect_console(terminal == Some(true), options.console_socket.as_deref())
 }
 
 /// The connected console socket; runc's words for what does not fit together.
-pub(super) fn connect_console(terminal: bool, path: Option<&Path>) -> Result<Option<OwnedFd>> {
+pub(super) fn connect_console(terminal: bool, path: Option<&Path>) -> Result<Option<Receiver>> {
     match (terminal, path) {
         (true, Some(path)) => socket::connect_stream(path)
-            .map(Some)
+            .map(|socket| Some(Receiver::Caller(socket)))
             .doing(|| format!("connect to console socket {}", path.display())),
         (false, None) => Ok(None),
         (true, None) => Err(Error::user(
@@ -62,7 +63,7 @@ pub(super) fn bring_up(
     bundle: &Bundle,
     options: &CreateOptions,
     mode: Mode,
-    console: Option<OwnedFd>,
+    console: Option<Receiver>,
 ) -> Result<(Container, Launched)> {
     let plan = plan::plan(
         &bundle.spec,
@@ -86,7 +87,7 @@ fn launch_in(
     bundle: &Bundle,
     options: &CreateOptions,
     plan: &Plan,
-    console: Option<OwnedFd>,
+    console: Option<Receiver>,
 ) -> Result<Launched> {
     let tell = Tell::new(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
     let config = serde_json::to_vec(&bundle.spec).map_err(|e| Error::system(e.to_string()))?;

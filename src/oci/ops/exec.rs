@@ -5,11 +5,10 @@ use super::run::{pair, receive_master};
 use super::{Created, ExecOptions, cgroup_of};
 use crate::error::{Context, Error, Result};
 use crate::oci::container::{Container, Status};
-use crate::oci::launch::console::{hold_signals, supervise};
+use crate::oci::launch::console::{Receiver, hold_signals, supervise};
 use crate::oci::launch::{self, Job, Launched};
 use crate::oci::plan;
 use crate::sys::cred;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Runs a process in a running container. Attached: relays a terminal if `process.terminal`,
@@ -45,7 +44,7 @@ fn spawn_with(
     root: &Path,
     id: &str,
     options: &ExecOptions,
-    console: Option<OwnedFd>,
+    console: Option<Receiver>,
 ) -> Result<Launched> {
     let tell = Tell::new(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
     let container = Container::open(root, id)?;

@@ -5,7 +5,7 @@ use super::start::poststart;
 use super::{CreateOptions, Then, delete};
 use crate::error::{Context, Result};
 use crate::oci::bundle::Bundle;
-use crate::oci::launch::console::{hold_signals, supervise};
+use crate::oci::launch::console::{Receiver, hold_signals, supervise};
 use crate::oci::plan::Mode;
 use crate::sys::socket;
 use std::os::fd::OwnedFd;
@@ -35,7 +35,7 @@ fn console(
     bundle: &Bundle,
     options: &CreateOptions,
     then: Then,
-) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+) -> Result<(Option<Receiver>, Option<OwnedFd>)> {
     let terminal = bundle.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
     if then == Then::Detach || options.console_socket.is_some() {
         return Ok((console_socket(&bundle.spec, options)?, None));
@@ -47,9 +47,9 @@ fn console(
 }
 
 /// A pair over which the child sends its terminal's master.
-pub(super) fn pair() -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+pub(super) fn pair() -> Result<(Option<Receiver>, Option<OwnedFd>)> {
     let (ours, childs) = socket::stream_pair().doing(|| "make a socket pair")?;
-    Ok((Some(childs), Some(ours)))
+    Ok((Some(Receiver::Relay(childs)), Some(ours)))
 }
 
 /// The master that the child has sent by now.

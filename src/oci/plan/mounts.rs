@@ -352,7 +352,15 @@ fn cgroup(
     }
     let Some(layout) = &cx.host.cgroups else { return Ok(()) };
     if layout.mode == CgroupMode::V2 {
-        let mount = fs(c"cgroup2", target.clone(), options, Vec::new());
+        // Root of a user namespace may mount the view of its own cgroup namespace only.
+        let shared = !own_view && cx.namespaces.has(NsKind::User);
+        let mount = match layout.hierarchies.first().filter(|_| shared) {
+            Some(host) => {
+                let path = cstring(host.mount.as_os_str().as_bytes(), at)?;
+                bind(path, target.clone(), options)
+            }
+            None => fs(c"cgroup2", target.clone(), options, Vec::new()),
+        };
         plan.child(at, Step::Mount(mount));
         return Ok(());
     }
