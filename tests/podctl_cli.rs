@@ -5,6 +5,10 @@
 
 #[path = "podctl_cli/live.rs"]
 mod live;
+#[path = "podctl_cli/read.rs"]
+mod read;
+#[path = "podctl_cli/transcript.rs"]
+mod transcript;
 
 use std::io::Write;
 use std::path::Path;

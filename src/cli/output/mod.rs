@@ -55,7 +55,7 @@ impl Format {
             None => (text, template),
         };
         match name {
-            "" if template.is_some() => Err(no_go_templates(text)),
+            "" if template.is_some() => Err(no_go_templates("go-template")),
             "" => Ok(Format::Table),
             "wide" => Ok(Format::Wide),
             "json" => Ok(Format::Json),

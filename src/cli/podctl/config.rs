@@ -3,12 +3,13 @@
 
 use super::{Call, Outcome, print};
 use crate::cli::output::{json, table::Writer, yaml};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, table::Table};
 use crate::pod::{Paths, store};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// The name of the one context, its cluster and its user.
@@ -66,7 +67,7 @@ enum What {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Context {
+struct Settings {
     namespace: Option<String>,
 }
 
@@ -76,7 +77,7 @@ fn file(paths: &Paths) -> PathBuf {
 
 /// The namespace that commands without `-n` are about, if one was set.
 pub fn namespace(paths: &Paths) -> Result<Option<String>> {
-    Ok(store::read_json::<Context>(&file(paths))?.and_then(|context| context.namespace))
+    Ok(store::read_json::<Settings>(&file(paths))?.and_then(|settings| settings.namespace))
 }
 
 /// Runs it; `given` is `-n`.
@@ -125,8 +126,15 @@ fn set(call: &Call) -> Result<()> {
     }
     kube::namespace_name(&call.namespace)?;
     let paths = &call.engine.config.paths;
+    if call.namespace == "default" {
+        // As if nothing had been set.
+        return match std::fs::remove_file(file(paths)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.doing(|| "forget the namespace"),
+        };
+    }
     store::make_private_dir(&paths.lib)?;
-    store::write_json(&file(paths), &Context { namespace: Some(call.namespace.clone()) })
+    store::write_json(&file(paths), &Settings { namespace: Some(call.namespace.clone()) })
 }
 
 fn known(name: &str) -> Result<()> {

@@ -1,8 +1,10 @@
 //! `podctl describe`: all about an object, its events last.
 
+use super::chosen::Chosen;
 use super::resource::{self, Wanted, part};
 use super::selection::Selection;
-use super::{Call, Outcome, done, files, print, tell};
+use super::write::Files;
+use super::{Call, Outcome, done, print, tell};
 use crate::cli::output::{self, describe};
 use crate::error::{Error, Result};
 use crate::kube::{Object, Resource};
@@ -16,12 +18,8 @@ pub struct Flags {
     /// A kind, a kind and names or their beginnings, or KIND/NAME…
     #[arg(value_name = "TYPE [NAME]")]
     words: Vec<String>,
-    /// The objects of these manifests
-    #[arg(short, long = "filename", value_name = "FILE")]
-    filename: Vec<String>,
-    /// Process the directory used in -f recursively
-    #[arg(short = 'R', long)]
-    recursive: bool,
+    #[command(flatten)]
+    files: Files,
     /// Objects of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -40,6 +38,11 @@ pub struct Flags {
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let mut failed = Vec::new();
+    if flags.files.given()? {
+        let (objects, failed) =
+            Chosen { files: &flags.files, ..Chosen::NONE }.objects(call, false)?;
+        return show(call, flags, &objects, failed);
+    }
     let objects = match wanted(flags)? {
         Wanted::Named(_) if flags.selector.is_some() => {
             let text = "name cannot be provided when a selector is specified";
@@ -51,8 +54,12 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     if objects.is_empty() && failed.is_empty() {
         tell(&output::none_found((!flags.all_namespaces).then_some(call.namespace.as_str())));
     }
+    show(call, flags, &objects, failed)
+}
+
+fn show(call: &Call, flags: &Flags, objects: &[Object], mut failed: Vec<Error>) -> Outcome {
     let mut texts = Vec::new();
-    for object in &objects {
+    for object in objects {
         match text(call, flags, object) {
             Ok(text) => texts.push(text),
             // It went between the two looks at it.
@@ -65,12 +72,6 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 }
 
 fn wanted(flags: &Flags) -> Result<Wanted> {
-    if !flags.filename.is_empty() {
-        let manifests = files::read(&flags.filename, flags.recursive)?.into_iter();
-        let items = manifests.map(|manifest| manifest.decoded.object);
-        let items = items.map(|object| (object.resource(), object.name().to_owned()));
-        return Ok(Wanted::Named(items.collect()));
-    }
     if flags.words.is_empty() {
         return Err(Error::user(
             "You must specify the type of resource to describe. Use \"podctl api-resources\" for \

@@ -18,18 +18,9 @@ pub struct Manifest {
 }
 
 /// The objects of all `-f`, in the order given, a directory's files in the order of their names.
-pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>> {
-    read_all(names, recursive, Fields::Strict)
-}
-
-/// As [`read`], with a say about unknown fields.
 pub fn read_as(files: &Files, fields: Fields) -> Result<Vec<Manifest>> {
-    read_all(&files.filename, files.recursive, fields)
-}
-
-fn read_all(names: &[String], recursive: bool, fields: Fields) -> Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
-    for (file, text) in texts(names, recursive)? {
+    for (file, text) in texts(&files.filename, files.recursive)? {
         let decoded = kube::decode_as(&file, &text, fields)?.into_iter();
         manifests.extend(decoded.map(|decoded| Manifest { file: file.clone(), decoded }));
     }
@@ -108,7 +99,7 @@ mod tests {
         };
         assert_eq!(names(false), ["a.json", "b.yaml", "c.yml"]);
         assert_eq!(names(true), ["a.json", "b.yaml", "c.yml", "d.yaml"]);
-        let error = read(&["/nowhere.yaml".into()], false).err().unwrap();
+        let error = texts(&["/nowhere.yaml".into()], false).err().unwrap();
         assert_eq!(error.to_string(), "the path \"/nowhere.yaml\" does not exist");
     }
 }

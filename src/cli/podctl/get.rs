@@ -2,9 +2,11 @@
 
 mod watch;
 
+use super::chosen::Chosen;
 use super::resource::{self, Wanted};
 use super::selection::Selection;
-use super::{Call, Outcome, done, files, print, tell};
+use super::write::Files;
+use super::{Call, Outcome, done, print, tell};
 use crate::cli::output::{self, Asked, Format, sort, table::Writer};
 use crate::error::{Error, Result};
 use crate::kube::table::{self, Columns};
@@ -21,12 +23,8 @@ pub struct Flags {
     /// Kinds (pods, po,cm, all), a kind and names, or KIND/NAME…
     #[arg(value_name = "TYPE [NAME]")]
     words: Vec<String>,
-    /// The objects of these manifests
-    #[arg(short, long = "filename", value_name = "FILE")]
-    filename: Vec<String>,
-    /// Process the directory used in -f recursively
-    #[arg(short = 'R', long)]
-    recursive: bool,
+    #[command(flatten)]
+    files: Files,
     /// Output format: wide, yaml, json, name, jsonpath=…, jsonpath-file=…, custom-columns=…,
     /// custom-columns-file=…
     #[arg(short, long, value_name = "FORMAT")]
@@ -101,11 +99,18 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return Err(Error::user(text).hint("podctl get --help lists what there is").into());
     }
     let format = Format::with_template(flags.output.as_deref(), flags.template.as_deref())?;
-    let asking = asking(call, flags)?;
+    let mut asking = asking(flags)?;
     if flags.watch || flags.watch_only {
         return watch::run(call, flags, &format, &asking);
     }
     let (mut objects, mut failed) = find(call, flags, &format, &asking)?;
+    if flags.files.given()? {
+        asking.single = objects.len() == 1;
+        asking.with_kind = objects.windows(2).any(|pair| match pair {
+            [a, b] => a.resource() != b.resource(),
+            _ => false,
+        });
+    }
     if let Some(path) = &flags.sort_by {
         objects = sorted(objects, path)?;
     }
@@ -116,9 +121,17 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     done(failed)
 }
 
-fn asking(call: &Call, flags: &Flags) -> Result<Asking> {
-    if !flags.filename.is_empty() {
-        return asking_files(call, flags);
+fn asking(flags: &Flags) -> Result<Asking> {
+    if flags.files.given()? {
+        if !flags.words.is_empty() {
+            return Err(Error::user(
+                "when paths, URLs, or stdin is provided as input, you may not specify a resource \
+                 by arguments as well",
+            ));
+        }
+        // What they are shows when they are found.
+        let wanted = Wanted::Named(Vec::new());
+        return Ok(Asking { wanted, with_kind: false, single: false });
     }
     if flags.words.is_empty() {
         tell(NO_TYPE);
@@ -143,27 +156,6 @@ fn asking(call: &Call, flags: &Flags) -> Result<Asking> {
     Ok(Asking { wanted, with_kind, single })
 }
 
-fn asking_files(call: &Call, flags: &Flags) -> Result<Asking> {
-    if !flags.words.is_empty() {
-        return Err(Error::user(
-            "when paths, URLs, or stdin is provided as input, you may not specify a resource by \
-             arguments as well",
-        ));
-    }
-    let manifests = files::read(&flags.filename, flags.recursive)?;
-    let items: Vec<(Resource, String)> = manifests
-        .iter()
-        .map(|manifest| &manifest.decoded.object)
-        .filter(|object| {
-            call.namespace_given || ["", &call.namespace].contains(&object.namespace())
-        })
-        .map(|object| (object.resource(), object.name().to_owned()))
-        .collect();
-    let single = items.len() == 1;
-    let with_kind = items.iter().any(|(kind, _)| Some(kind) != items.first().map(|(kind, _)| kind));
-    Ok(Asking { wanted: Wanted::Named(items), with_kind, single })
-}
-
 /// The objects asked for, and the errors about those that are not there.
 fn find(
     call: &Call,
@@ -171,6 +163,9 @@ fn find(
     format: &Format,
     asking: &Asking,
 ) -> Result<(Vec<Object>, Vec<Error>)> {
+    if flags.files.given()? {
+        return Chosen { files: &flags.files, ..Chosen::NONE }.objects(call, false);
+    }
     let kinds = match &asking.wanted {
         Wanted::Named(items) => return Ok(resource::found(call, items)),
         Wanted::All(kinds) => kinds,
