@@ -10,27 +10,39 @@ const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// 0x184d2a50 to 0x184d2a5f, little endian.
 const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
+/// Bytes of the longest of these.
+const LONGEST: u64 = 6;
 /// What a tool can undo that we do not know.
 const FOREIGN: &[(&[u8], &str)] =
     &[(&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"), (b"BZh", "bzip2"), (b"LZIP", "lzip")];
 
 /// The plain stream behind `R`.
 pub(super) enum Decoder<R> {
-    Plain(R),
-    Gzip(Box<MultiGzDecoder<R>>),
-    Zstd(Box<Zstd<R>>),
+    Plain(Whole<R>),
+    Gzip(Box<MultiGzDecoder<Whole<R>>>),
+    Zstd(Box<Zstd<Whole<R>>>),
 }
+
+/// A stream, its first bytes looked at.
+type Whole<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
 
 impl<R: BufRead> Decoder<R> {
     pub(super) fn new(mut input: R) -> Result<Self> {
-        let start = input.fill_buf()?;
+        // One read may bring less: what comes from a network or a pipe does.
+        let mut start = Vec::new();
+        input.by_ref().take(LONGEST).read_to_end(&mut start)?;
         if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
             let unknown = format!("it is compressed with {name}; gzip and zstd are understood");
             return Err(Error::user(unknown).hint(format!("decompress it first: {name} -d")));
         }
-        Ok(if start.starts_with(GZIP) {
+        let (is_gzip, is_zstd) = (
+            start.starts_with(GZIP),
+            start.starts_with(ZSTD) || start.get(1..4) == Some(ZSTD_SKIPPABLE),
+        );
+        let input = io::Cursor::new(start).chain(input);
+        Ok(if is_gzip {
             Self::Gzip(Box::new(MultiGzDecoder::new(input)))
-        } else if start.starts_with(ZSTD) || start.get(1..4) == Some(ZSTD_SKIPPABLE) {
+        } else if is_zstd {
             Self::Zstd(Box::new(Zstd { input, decoder: FrameDecoder::new(), within: false }))
         } else {
             Self::Plain(input)

@@ -310,8 +310,6 @@ pub(super) fn words(error: &ureq::Error) -> String {
         ("onnection reset", "read: connection reset by peer"),
         ("Peer disconnected", "unexpected EOF"),
         ("UnknownIssuer", "x509: certificate signed by unknown authority"),
-        ("NotValidForName", "x509: certificate is not valid for this name"),
-        ("CaUsedAsEndEntity", "x509: the certificate is an authority's own"),
         ("Expired", "x509: certificate has expired or is not yet valid"),
         ("NotValidYet", "x509: certificate has expired or is not yet valid"),
         ("corrupt message", "the server does not speak TLS"),
@@ -321,6 +319,9 @@ pub(super) fn words(error: &ureq::Error) -> String {
     }
     if let ureq::Error::Other(other) = error {
         return other.to_string();
+    }
+    if let Some((_, why)) = text.split_once("invalid peer certificate: certificate ") {
+        return format!("x509: certificate {why}");
     }
     let known = known.iter().find(|(part, _)| text.contains(part));
     known.map_or_else(

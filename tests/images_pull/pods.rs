@@ -1,0 +1,230 @@
+//! Pods whose images come from a registry: policies, reasons, events, secrets.
+
+use crate::build::sh;
+use crate::instance::Instance;
+use crate::proxy::{Fault, Proxy};
+use crate::registry::{Registry, Setup};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// An instance with a registry that has busybox in it; the registry goes first.
+struct World {
+    registry: Registry,
+    proxy: Proxy,
+    instance: Instance,
+}
+
+impl World {
+    fn new(case: &str, setup: &Setup) -> Option<Self> {
+        for tool in ["skopeo", "umoci"] {
+            if std::process::Command::new(tool).arg("--version").output().is_err() {
+                println!("SKIP {case}: {tool} is not installed");
+                return None;
+            }
+        }
+        let mut instance = Instance::new(case)?;
+        sh("ip link set lo up", &[]);
+        instance.look_again();
+        let registry = Registry::with(setup);
+        let layout = tempfile::tempdir().unwrap();
+        busybox(layout.path());
+        let creds = if setup.htpasswd.is_some() { "--dest-creds user:secret" } else { "" };
+        registry.push(&layout.path().join("oci"), "bb:1", creds);
+        let proxy = Proxy::before(registry.port);
+        Some(Self { registry, proxy, instance })
+    }
+
+    fn image(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/{name}", self.proxy.port)
+    }
+
+    fn apply(&self, pod: &str, image: &str, policy: &str, more: &str) {
+        self.instance.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec:\n  \
+             terminationGracePeriodSeconds: 0\n{more}  containers:\n  - name: c\n    \
+             image: \"{image}\"\n    imagePullPolicy: {policy}\n    command: [/bin/sleep, '1000']\n"
+        ));
+    }
+
+    /// Waits until the container waits for that reason; its message.
+    fn reason(&self, pod: &str, reason: &str) -> String {
+        let waiting = |status: &Value| status["containerStatuses"][0]["state"]["waiting"].clone();
+        let status = self.instance.wait_for(pod, |status| waiting(status)["reason"] == reason);
+        waiting(&status)["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn events(&self, pod: &str) -> String {
+        self.instance.podctl(&["describe", "pod", pod]).ok()
+    }
+
+    /// Deletes the pods, and the images with them.
+    fn end(self, pods: &[&str]) {
+        for pod in pods {
+            self.instance.force_delete(pod);
+        }
+        drop(self.registry);
+        fs::remove_dir_all(self.instance.root().join("lib/images")).unwrap();
+        let objects = self.instance.root().join("lib/objects");
+        if objects.exists() {
+            fs::remove_dir_all(objects).unwrap();
+        }
+    }
+}
+
+/// A layout `oci` with a busybox image in `dir`.
+fn busybox(dir: &Path) {
+    sh(
+        "cd \"$1\"; umoci init --layout oci; umoci new --image oci:1
+        umoci unpack --image oci:1 b >/dev/null 2>&1; mkdir b/rootfs/bin; cp /bin/busybox b/rootfs/bin/
+        ln -s busybox b/rootfs/bin/sleep; ln -s busybox b/rootfs/bin/sh
+        umoci repack --image oci:1 b >/dev/null 2>&1",
+        &[dir],
+    );
+    let index = fs::read_to_string(dir.join("oci/index.json")).unwrap();
+    let mut index: Value = serde_json::from_str(&index).unwrap();
+    index["manifests"][0]["annotations"] = Value::Null;
+    index["manifests"][0].as_object_mut().unwrap().remove("annotations");
+    fs::write(dir.join("oci/index.json"), index.to_string()).unwrap();
+}
+
+#[test]
+fn policies_decide_what_is_asked_of_the_registry() {
+    let Some(world) = World::new("policies", &Setup::default()) else { return };
+    let image = world.image("bb:1");
+    world.apply("never", &image, "Never", "");
+    let told = world.reason("never", "ErrImageNeverPull");
+    assert_eq!(
+        told,
+        format!("Container image \"{image}\" is not present with pull policy of Never")
+    );
+    assert!(world.proxy.seen("").is_empty());
+
+    world.apply("first", &image, "IfNotPresent", "");
+    let status = world.instance.wait_running("first");
+    let id = status["containerStatuses"][0]["imageID"].as_str().unwrap();
+    assert!(id.starts_with(&format!("{}@sha256:", image.trim_end_matches(":1"))), "{id}");
+    let events = world.events("first");
+    assert!(events.contains(&format!("Pulling image \"{image}\"")), "{events}");
+    let pulled =
+        events.split(&format!("Successfully pulled image \"{image}\" in ")).nth(1).unwrap();
+    let line = pulled.lines().next().unwrap();
+    assert!(line.contains("s including waiting). Image size: "), "{line}");
+    assert!(line.ends_with(" bytes."), "{line}");
+
+    // The second pod finds it, and touches neither registry nor layers.
+    let seen = world.proxy.seen("").len();
+    let layers = world.instance.root().join("lib/images/layers");
+    let changed = || fs::metadata(&layers).unwrap().ctime_nsec();
+    let before = changed();
+    world.apply("second", &image, "IfNotPresent", "");
+    world.instance.wait_running("second");
+    assert_eq!((world.proxy.seen("").len(), changed()), (seen, before));
+    let events = world.events("second");
+    assert!(
+        events.contains("already present on machine and can be accessed by the pod"),
+        "{events}"
+    );
+
+    // Always asks what the tag means now, and no more.
+    world.apply("always", &image, "Always", "");
+    world.instance.wait_running("always");
+    assert_eq!(world.proxy.seen("HEAD /v2/bb/manifests/1").len(), 1);
+    assert_eq!(world.proxy.seen("").len(), seen + 1);
+
+    let used = world.instance.podctl(&["rmi", &image]);
+    used.fails(1, "is in use by pod default/always");
+    world.end(&["never", "first", "second", "always"]);
+}
+
+#[test]
+fn failures_have_the_kubelets_reasons() {
+    let Some(world) = World::new("reasons", &Setup::default()) else { return };
+    world.apply("name", "Bad//Name", "IfNotPresent", "");
+    assert!(
+        world.reason("name", "InvalidImageName").starts_with("Failed to apply default image tag")
+    );
+    let missing = world.image("bb:nope");
+    world.apply("tag", &missing, "IfNotPresent", "");
+    let told = world.reason("tag", "ImagePullBackOff");
+    let cause = format!("failed to resolve reference \"{missing}\": {missing}: not found");
+    assert_eq!(
+        told,
+        format!(
+            "Back-off pulling image \"{missing}\": ErrImagePull: \
+             failed to pull and unpack image \"{missing}\": {cause}"
+        )
+    );
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nowhere = format!("127.0.0.1:{free}/bb:1");
+    world.apply("nowhere", &nowhere, "IfNotPresent", "");
+    let told = world.reason("nowhere", "ImagePullBackOff");
+    let begin =
+        format!("Back-off pulling image \"{nowhere}\": RegistryUnavailable: image pull failed for");
+    assert!(told.starts_with(&begin), "{told}");
+    assert!(told.contains("because the registry is unavailable: "), "{told}");
+    assert!(world.events("nowhere").contains("Error: RegistryUnavailable"));
+    // A store that cannot be read.
+    let index = world.instance.root().join("lib/images/index.json");
+    fs::write(&index, "{").unwrap();
+    world.apply("store", &world.image("bb:1"), "IfNotPresent", "");
+    let told = world.reason("store", "ImageInspectError");
+    assert!(told.starts_with("Failed to inspect image"), "{told}");
+    fs::remove_file(&index).unwrap();
+    world.end(&["name", "tag", "nowhere", "store"]);
+}
+
+#[test]
+fn pull_secrets_open_the_registry() {
+    let users = sh("htpasswd -Bbn user secret", &[]);
+    let setup = Setup { htpasswd: Some(users), tls: false };
+    let Some(world) = World::new("secrets", &setup) else { return };
+    // The proxy strips credentials on the way, so the registry is asked directly.
+    let host = format!("127.0.0.1:{}", world.registry.port);
+    let image = format!("{host}/bb:1");
+    world.apply("without", &image, "IfNotPresent", "");
+    let told = world.reason("without", "ErrImagePull");
+    assert!(
+        told.ends_with("the registry wants name and password, and there are none for it"),
+        "{told}"
+    );
+    let config = format!(r#"{{"auths":{{"{host}":{{"auth":"dXNlcjpzZWNyZXQ="}}}}}}"#);
+    let legacy = format!(r#"{{"{host}":{{"username":"user","password":"secret"}}}}"#);
+    let secret = |name: &str, kind: &str, key: &str, text: &str| {
+        let data = sh("printf %s \"$1\" | base64 -w0", &[Path::new(text)]);
+        world.instance.apply(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\n\
+             type: kubernetes.io/{kind}\ndata: {{{key}: {data}}}\n"
+        ));
+    };
+    secret("new", "dockerconfigjson", ".dockerconfigjson", &config);
+    secret("old", "dockercfg", ".dockercfg", &legacy);
+    for name in ["new", "old"] {
+        let more = format!("  imagePullSecrets: [{{name: gone}}, {{name: {name}}}]\n");
+        // Each has to ask.
+        world.apply(name, &image, "Always", &more);
+        world.instance.wait_running(name);
+    }
+    world.end(&["without", "new", "old"]);
+}
+
+#[test]
+fn pods_that_start_together_share_one_pull() {
+    let Some(world) = World::new("shared", &Setup::default()) else { return };
+    world.proxy.fault(
+        "GET /v2/bb/manifests/",
+        1,
+        Fault::Answer("429 Too Many Requests", "Retry-After: 1\r\n".into(), String::new()),
+    );
+    let image = world.image("bb:1");
+    for pod in ["a", "b", "c"] {
+        world.apply(pod, &image, "IfNotPresent", "");
+    }
+    for pod in ["a", "b", "c"] {
+        world.instance.wait_running(pod);
+    }
+    let blobs = world.proxy.seen("GET /v2/bb/blobs/").len();
+    assert_eq!(blobs, 2, "one layer, one configuration, whatever the number of pods");
+    world.end(&["a", "b", "c"]);
+}
