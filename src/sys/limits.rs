@@ -73,8 +73,8 @@ pub fn ioprio_set(pid: i32, class: u8, level: u8) -> Result<()> {
 /// set_mempolicy(2) of the caller: `mode` with its `MPOL_F_*`.
 pub fn set_mempolicy(mode: u32, nodes: &NumberSet) -> Result<()> {
     let bits = nodes.words();
-    // One more than it has: the kernel takes one off.
-    let count = if nodes.is_empty() { 0 } else { bits.len() * u64::BITS as usize + 1 };
+    // One more than there are: the kernel takes one off.
+    let count = if nodes.is_empty() { 1 } else { bits.len() * u64::BITS as usize + 1 };
     // SAFETY: the kernel reads `count` - 1 bits, which the slice has.
     let set = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, bits.as_ptr(), count) };
     Errno::result(set).map(drop)

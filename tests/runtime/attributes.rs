@@ -70,6 +70,8 @@ fn memory_policy_and_personality() {
         "syscalls": [{"names": ["personality"], "action": "SCMP_ACT_ERRNO"}]});
     assert_eq!(case.run().ok(), "bind=static:0\ni686\n");
     let good = case.config.clone();
+    case.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT"});
+    assert_eq!(case.run().ok(), "default\ni686\n");
     for (policy, said) in [
         (json!({}), "invalid memory policy mode"),
         (json!({"mode": "INTERLEAVE"}), "linux.memoryPolicy.mode: invalid memory policy mode"),

@@ -31,6 +31,84 @@ fn everything(name: &str) -> Option<Case> {
     Some(case)
 }
 
+/// What is configured seldom, and the steps that the rest does not have.
+fn everything_else(name: &str) -> Option<Case> {
+    let mut case = everything(name)?;
+    let all = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    let process = &mut case.config["process"];
+    process["scheduler"] = json!({"policy": "SCHED_BATCH"});
+    process["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 1});
+    process["terminal"] = json!(true);
+    let linux = &mut case.config["linux"];
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.extend([json!({"type": "user"}), json!({"type": "time"})]);
+    (linux["uidMappings"], linux["gidMappings"]) = (all.clone(), all);
+    linux["timeOffsets"] = json!({"monotonic": {"secs": 1}});
+    linux["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT"});
+    linux["devices"] = json!([]);
+    linux["personality"] = json!({"domain": "LINUX"});
+    case.mount(json!({"destination": "/bound", "source": "/tmp", "options": ["bind", "ro"]}));
+    case.mount(json!({"destination": "/over", "type": "tmpfs", "options": ["ro"]}));
+    Some(case)
+}
+
+/// The first step of each kind fails, and says what was attempted, for which field, why, and what to
+/// try; the same as text and as JSON. Steps that need what is not there fail by themselves.
+#[test]
+fn each_step_says_how_it_failed() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/faults.txt");
+    let cases = ["says", "says-asked", "says-net"].map(everything);
+    let [Some(first), Some(mut asking), Some(mut moving)] = cases else { return };
+    let Some(second) = everything_else("says-more") else { return };
+    asking.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": "/none", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_NOTIFY"}]});
+    asking.without_namespace("ipc");
+    let namespaces = asking.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "ipc", "path": "/proc/self/ns/ipc"}));
+    moving.config["linux"]["netDevices"] = json!({"none": {"name": "inside"}});
+    let mut text = String::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for mut case in [first, second, asking, moving] {
+        for (point, _) in points(&case) {
+            let name = point.split('#').next().unwrap();
+            // Waits for its start, which `run` has not.
+            if !point.ends_with("#1") || !seen.insert(name.to_owned()) {
+                continue;
+            }
+            with_fault(&mut case, &point, "EPERM");
+            let said = failure(&case, &["--log-format", "json"]);
+            let json = said.lines().next().unwrap_or_default();
+            let json: Value =
+                serde_json::from_str(json).unwrap_or_else(|_| panic!("{point}: {said}"));
+            let message = json["msg"].as_str().unwrap().trim_start_matches("runp run failed: ");
+            text += &format!("{name}\n    {message}\n");
+            said.lines().skip(1).for_each(|line| text += &format!("    {line}\n"));
+            let plain = failure(&case, &[]).replace("\\\"", "\"");
+            assert!(plain.contains(message), "{point}: {plain} without {message}");
+            case.assert_nothing_left();
+        }
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&golden, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(golden).unwrap_or_default(), "UPDATE_GOLDEN=1");
+}
+
+/// What `run` says when it fails, without what differs each time.
+fn failure(case: &Case, globals: &[&str]) -> String {
+    let socket = case.path("console");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let terminal = case.config["process"]["terminal"] == true;
+    let console: &[&str] =
+        if terminal { &["--console-socket", socket.to_str().unwrap()] } else { &[] };
+    let done = case.runp(&[globals, &["run"], console, &[&case.id]].concat());
+    drop(listener);
+    std::fs::remove_file(&socket).unwrap();
+    assert_eq!(done.status, 1, "{done:?}");
+    let dir = case.path("");
+    done.err.replace(dir.to_str().unwrap(), "DIR/").replace(&case.id, "ID")
+}
+
 /// Each step of the plan as a fault point, and who does it.
 fn points(case: &Case) -> Vec<(String, String)> {
     let plan: Vec<Value> = serde_json::from_str(&case.runp(&["explain", "--json"]).ok()).unwrap();

@@ -132,6 +132,41 @@ fn sysctls_of_a_users_own_and_not_of_the_hosts_network() {
     case.assert_nothing_left();
 }
 
+/// The host's root has rights over the namespaces, root of the new user namespace has not.
+#[test]
+fn those_of_others_are_joined_from_a_new_user_namespace() {
+    let Some(mut first) = Case::new("owner") else { return };
+    first.args(&["sleep", "1000"]);
+    let pid = first.up();
+    let Some(mut second) = Case::script("joiner", SHOW) else { return };
+    second.config.as_object_mut().unwrap().remove("hostname");
+    let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+    let before = ["net", "ipc", "uts", "pid"].map(own);
+    for (kind, name) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
+        second.without_namespace(kind);
+        let namespaces = second.config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": kind, "path": format!("/proc/{pid}/ns/{name}")}));
+    }
+    let namespaces = second.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user"}));
+    // What the owner of these alone may mount.
+    let mounts = second.config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|mount| mount["type"] != "sysfs" && mount["type"] != "mqueue");
+    mounts.retain(|mount| mount["type"] != "cgroup");
+    mounts[0] = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+    for name in ["uidMappings", "gidMappings"] {
+        second.config["linux"][name] = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    }
+    let out = second.run().ok();
+    for name in ["net", "ipc", "uts", "pid"] {
+        let path = fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+        assert!(out.contains(path.to_str().unwrap()), "{name}: {out}");
+    }
+    assert!(!out.contains(&own("user").display().to_string()));
+    assert_eq!(before, ["net", "ipc", "uts", "pid"].map(own));
+    second.assert_nothing_left();
+}
+
 #[test]
 fn versions_of_the_specification() {
     let Some(mut case) = Case::new("version") else { return };

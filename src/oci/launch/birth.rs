@@ -30,11 +30,16 @@ impl Parent<'_> {
             Some(joined) => self.through_helper(flags, cgroup, tools, control, &joined),
         };
         cred::set_dumpable(true).doing(|| "become dumpable")?;
-        if let Some(own) = self.own_pid_namespace.take() {
-            ns::setns(own, 0).doing(|| "return to the PID namespace")?;
-        }
+        self.return_to_own_namespaces()?;
         let born = self.launched.insert(born.doing(|| planned.to_string())?);
         self.plan.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.attach(born.pid))
+    }
+
+    pub(super) fn return_to_own_namespaces(&mut self) -> Result<()> {
+        for own in self.own_namespaces.drain(..) {
+            ns::setns(own, 0).doing(|| "return to the own namespaces")?;
+        }
+        Ok(())
     }
 
     /// The files in /proc/<pid> of an undumpable process are root's, so only the privileged could

@@ -13,8 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 impl Parent<'_> {
-    pub(super) fn listener(&self, listener: &Listener) -> Result<()> {
-        let number = self.report(Barrier::Ready)?.step as i32;
+    /// `number` is the listener's in the child, which waits for an answer.
+    pub(super) fn listener(&self, listener: &Listener, number: i32) -> Result<()> {
         let launched = self.launched()?;
         // By the parent, as sending a descriptor may be what the filter asks about.
         let descriptor = clone::pidfd_getfd(&launched.pidfd, number)

@@ -95,8 +95,8 @@ struct Parent<'a> {
     launched: Option<Launched>,
     /// Holds the container's systemd scope until the launch is over.
     placeholder: Option<Placeholder>,
-    /// The parent's own PID namespace, while its children are born in another.
-    own_pid_namespace: Option<OwnedFd>,
+    /// The parent's own namespaces, while its children are born in others.
+    own_namespaces: Vec<OwnedFd>,
     /// What the child is to be born in, with a user namespace among it: a namespace, or a process
     /// and which of its namespaces.
     user_namespace: Option<(OwnedFd, u64)>,
@@ -116,11 +116,12 @@ pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
         fault,
         launched: None,
         placeholder: None,
-        own_pid_namespace: None,
+        own_namespaces: Vec::new(),
         user_namespace: None,
         maps: Vec::new(),
     };
     let done = parent.walk().and_then(|()| parent.await_program());
+    parent.return_to_own_namespaces()?;
     if let (Some(trace), Some(path)) = (&parent.trace, path) {
         trace.write(path, &plan.steps)?;
     }
@@ -152,7 +153,7 @@ impl<'a> Parent<'a> {
                 Err(error) => Err(error.errno().unwrap_or(nix::errno::Errno::EIO)),
             };
             self.trace.inspect(|trace| trace.end(index, result));
-            done.map_err(|error| self.first_cause(error))?;
+            done.map_err(|error| self.first_cause(words::hinted(error, planned)))?;
         }
         Ok(())
     }

@@ -29,9 +29,16 @@ impl<'a> Parent<'a> {
             }
             Step::Record => self.record().doing(words),
             Step::Limit(which) => self.limit(*which),
-            Step::Source(source) => self.source(source).doing(words),
+            Step::Source(source) => {
+                self.await_child(Barrier::Mounted)?;
+                self.source(source).doing(words)
+            }
             Step::NetDevice(device) => self.net_device(device).doing(words),
-            Step::Listener(listener) => self.listener(listener).doing(words),
+            // A failure of the child's is its own step's, not this one's.
+            Step::Listener(listener) => {
+                let number = self.report(Barrier::Ready)?.step;
+                self.listener(listener, number as i32).doing(words)
+            }
             Step::Hooks(point) => self.hooks(*point),
             Step::Attribute(attribute) => self.attribute(attribute).doing(words),
             Step::Send(barrier) => self.tell(*barrier).doing(words),
@@ -52,9 +59,14 @@ impl<'a> Parent<'a> {
             self.user_namespace = Some((namespace, kind.flag()));
             return Ok(());
         }
-        let own = c"/proc/self/ns/pid";
-        self.own_pid_namespace = Some(open_namespace(own)?);
-        Ok(ns::setns(namespace, kind.flag())?)
+        if kind == NsKind::Network {
+            self.not_the_hosts(&namespace)?;
+        }
+        let own = format!("/proc/self/ns/{}", kind.proc_name());
+        let own = fs::open(Path::new(&own), OFlag::O_RDONLY, 0)?;
+        ns::setns(namespace, kind.flag())?;
+        self.own_namespaces.push(own.into());
+        Ok(())
     }
 
     fn join_container(&mut self, kinds: &[NsKind]) -> Result<()> {
@@ -64,7 +76,7 @@ impl<'a> Parent<'a> {
             self.user_namespace = Some((init.try_clone()?, flags));
             return Ok(());
         }
-        self.own_pid_namespace = Some(open_namespace(c"/proc/self/ns/pid")?);
+        self.own_namespaces.push(open_namespace(c"/proc/self/ns/pid")?);
         match ns::setns(init, NsKind::Pid.flag()) {
             Err(Errno::ESRCH) => Err(Error::user("cannot exec in a stopped container")),
             joined => Ok(joined?),

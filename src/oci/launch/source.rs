@@ -6,7 +6,7 @@
 
 use super::{Parent, barrier};
 use crate::error::{Context, Result};
-use crate::oci::plan::step::{Barrier, OwnerMap, Source};
+use crate::oci::plan::step::{OwnerMap, Source};
 use crate::sys::clone::{self, Forked};
 use crate::sys::mount::{self, Depth};
 use crate::sys::types::NsKind;
@@ -18,8 +18,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 impl<'a> Parent<'a> {
+    /// The child has asked for it.
     pub(super) fn source(&mut self, source: &'a Source) -> Result<()> {
-        self.await_child(Barrier::Mounted)?;
         let depth = |recursive| if recursive { Depth::Tree } else { Depth::One };
         let map = match &source.map {
             Some((map, recursive)) => Some((self.owner_map(map)?, depth(*recursive))),

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::oci::container::AfterStart;
 use crate::oci::plan::Plan;
-use crate::oci::plan::step::{Mount, Planned, Step, TargetCheck};
+use crate::oci::plan::step::{Attribute, Mount, Origin, Planned, Step, TargetCheck};
 use crate::sys::Errno;
 
 /// The bare errno.
@@ -27,8 +27,12 @@ pub(super) fn failed(planned: &Planned, number: i32) -> Error {
         }
         _ => {}
     }
-    let error = errno(number).doing(planned.to_string());
-    match hint(&planned.step, Errno::from_raw(number)) {
+    hinted(errno(number).doing(planned.to_string()), planned)
+}
+
+/// Adds what to try, if that is known of this step and errno, and nothing better was said.
+pub(super) fn hinted(error: Error, planned: &Planned) -> Error {
+    match error.errno().and_then(|errno| hint(&planned.step, errno)) {
         Some(hint) => error.hint(hint),
         None => error,
     }
@@ -73,25 +77,100 @@ pub fn after_start(plan: &Plan) -> AfterStart {
 }
 
 fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
-    Some(match (step, errno) {
-        (
-            Step::Mount(Mount { check: TargetCheck::Ordinary, .. }),
-            Errno::ELOOP | Errno::ENOTDIR,
-        ) => "it must be mounted on ordinary directory: the image has a link or a file there",
-        (Step::Mount(Mount { check: TargetCheck::OutsideProc, .. }), Errno::EPERM) => {
-            "not allowed inside /proc, or without privilege"
+    let hint = match step {
+        Step::Mount(mount) => return mount_hint(mount, errno),
+        Step::Attribute(attribute) => return attribute_hint(attribute, errno),
+        Step::Clone(_) | Step::JoinNamespace(..) | Step::IdMaps { .. } | Step::UnshareTime(_) => {
+            return namespace_hint(step, errno);
         }
-        (Step::Mount(_), Errno::ENODEV) => "is the file system known to this kernel?",
-        (Step::Mount(_), Errno::EINVAL) => "does the file system know all these options?",
-        (Step::Mount(_) | Step::BindRoot(_), Errno::ENOENT) => "does the source exist?",
-        (Step::Device(_) | Step::Symlink { .. }, Errno::ELOOP) => {
+        Step::Device(_) | Step::Symlink { .. } if errno == Errno::ELOOP => {
             "/dev must be an ordinary directory: the image has a link there"
         }
-        (Step::PivotRoot { no_pivot: false, .. }, Errno::EINVAL) => {
+        Step::PivotRoot { no_pivot: false, .. } if errno == Errno::EINVAL => {
             "on a host that runs from its initramfs, use --no-pivot"
         }
-        (Step::Console { .. }, Errno::ENOENT) => "a terminal needs devpts on /dev/pts",
+        Step::BindRoot(_) => match errno {
+            Errno::ENOENT => "does the source exist?",
+            Errno::ENOTDIR => "it must be a directory",
+            Errno::EACCES => {
+                "root of the user namespace must be able to enter every directory there"
+            }
+            _ => return None,
+        },
+        Step::Source(_) => match errno {
+            Errno::ENOENT => "does the source exist?",
+            Errno::EINVAL => "mounts below the source take rbind in a user namespace",
+            _ => return None,
+        },
+        Step::Console { .. } if errno == Errno::ENOENT => "a terminal needs devpts on /dev/pts",
+        Step::Sysctl { .. } => match errno {
+            Errno::ENOENT => "does this kernel have it, and is its module loaded?",
+            Errno::EINVAL => "is that a value it takes?",
+            Errno::EACCES | Errno::EPERM => {
+                "it belongs to another user namespace than the container's"
+            }
+            _ => return None,
+        },
+        Step::UtsName(..) if errno == Errno::EINVAL => "64 bytes at most",
+        Step::Keyring(_) if errno == Errno::EDQUOT => {
+            "kernel.keys.maxkeys is reached; --no-new-keyring does without"
+        }
+        Step::User(_) if errno == Errno::EINVAL => "is the id mapped in the user namespace?",
+        Step::Chdir(_) if errno == Errno::ENOTDIR => "the image has a file there",
+        Step::Seccomp if errno == Errno::EINVAL => "does this kernel know the profile's flags?",
+        Step::Listener(_) if matches!(errno, Errno::ENOENT | Errno::ECONNREFUSED) => {
+            "is the agent running?"
+        }
+        _ => return None,
+    };
+    Some(hint)
+}
+
+fn mount_hint(mount: &Mount, errno: Errno) -> Option<&'static str> {
+    Some(match (mount.check, errno) {
+        (TargetCheck::Ordinary, Errno::ELOOP | Errno::ENOTDIR) => {
+            "it must be mounted on ordinary directory: the image has a link or a file there"
+        }
+        (TargetCheck::OutsideProc, Errno::EPERM) => {
+            "not allowed inside /proc, or without privilege"
+        }
+        (_, Errno::ENODEV) => "is the file system known to this kernel?",
+        (_, Errno::EINVAL) if matches!(mount.origin, Origin::There { .. }) => {
+            "nothing is mounted there"
+        }
+        (_, Errno::EINVAL) => "does the file system know all these options?",
+        (_, Errno::ENOENT) => "does the source exist?",
+        (_, Errno::ENOSPC) => "what is copied up must fit: see the option size",
+        _ => return None,
+    })
+}
+
+fn attribute_hint(attribute: &Attribute, errno: Errno) -> Option<&'static str> {
+    Some(match (attribute, errno) {
+        (Attribute::Rlimit { .. }, Errno::EPERM) => "raising a hard limit takes CAP_SYS_RESOURCE",
+        (Attribute::OomScore(_), Errno::EACCES) => "lowering it takes CAP_SYS_RESOURCE",
+        (Attribute::Scheduler(_), Errno::EPERM) => {
+            "it takes CAP_SYS_NICE, and on cgroup v1 a realtime budget of the cgroup"
+        }
+        (Attribute::Scheduler(_), Errno::EBUSY) => "there is no processor time left to promise",
+        (Attribute::IoPriority { .. }, Errno::EPERM) => "the realtime class takes CAP_SYS_NICE",
+        (Attribute::Affinity(_), Errno::EINVAL) => "may the cgroup use one of these processors?",
+        (Attribute::MemoryPolicy { .. }, Errno::EINVAL) => "does the machine have these nodes?",
+        _ => return None,
+    })
+}
+
+fn namespace_hint(step: &Step, errno: Errno) -> Option<&'static str> {
+    Some(match (step, errno) {
         (Step::Clone(_), Errno::EPERM) => "namespaces need root, or a user namespace",
+        (Step::Clone(_), Errno::ENOSPC) => "a limit of namespaces is reached: see sysctl user",
+        (Step::Clone(_), Errno::EINVAL) => "does this kernel have all these namespaces?",
+        (Step::JoinNamespace(..), Errno::ENOENT) => "is the process gone that it belongs to?",
+        (Step::JoinNamespace(..), Errno::EINVAL) => "is it a namespace of that kind?",
+        (Step::IdMaps { .. }, Errno::EPERM) => "are these ids the caller's to give away?",
+        (Step::IdMaps { .. }, Errno::EINVAL) => "do two ranges overlap?",
+        (Step::UnshareTime(_), Errno::ERANGE) => "no clock can be set to before the start",
+        (Step::UnshareTime(_), Errno::EACCES) => "only root of the host may set clocks off",
         _ => return None,
     })
 }

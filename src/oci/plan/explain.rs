@@ -263,7 +263,7 @@ impl Display for Attribute {
             Self::Affinity(NumberSet::ALL) => f.write_str("run on all processors there are"),
             Self::Affinity(cpus) => write!(f, "run on processors {cpus:?}"),
             Self::MemoryPolicy { mode, nodes } => {
-                write!(f, "set memory policy {mode:#x} nodes {nodes:?}")
+                write!(f, "set memory policy {mode:#x} nodes [{nodes:?}]")
             }
             Self::Personality(domain) => write!(f, "set personality {domain:#x}"),
         }

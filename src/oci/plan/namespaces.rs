@@ -126,13 +126,22 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     uts_names(cx, plan)
 }
 
-/// The child is born in these.
-const BORN_IN: [NsKind; 2] = [NsKind::Pid, NsKind::User];
+/// Whether the child is born in a namespace that is joined. A PID namespace is entered in no other
+/// way, and a user namespace has to be before others are made. Once in a new user namespace, the
+/// child may not join those of the host's any more.
+fn born_in(cx: &Topic<'_>, kind: NsKind) -> bool {
+    match kind {
+        NsKind::Pid | NsKind::User => true,
+        NsKind::Network | NsKind::Ipc | NsKind::Uts => cx.namespaces.is_new(NsKind::User),
+        NsKind::Mount | NsKind::Cgroup | NsKind::Time => false,
+    }
+}
 
-/// A PID namespace is entered by being born in it, and a user namespace has to be before others are
-/// made.
+/// The parent's steps for these.
 pub(super) fn join_before_clone(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
-    for kind in BORN_IN {
+    // The user namespace last: what is the host's is joined with the host's rights.
+    let others = NsKind::ALL.into_iter().filter(|kind| *kind != NsKind::User);
+    for kind in others.chain([NsKind::User]).filter(|kind| born_in(cx, *kind)) {
         if let Some((at, step)) = joined(cx, kind)? {
             plan.parent(at, step);
         }
@@ -142,7 +151,7 @@ pub(super) fn join_before_clone(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
 
 /// Joins what is named by path; the mount namespace last, as it changes what paths mean.
 fn join(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
-    let later = |kind: &NsKind| *kind != NsKind::Mount && !BORN_IN.contains(kind);
+    let later = |kind: &NsKind| *kind != NsKind::Mount && !born_in(cx, *kind);
     let others = NsKind::ALL.into_iter().filter(later);
     for kind in others.chain([NsKind::Mount]) {
         if let Some((at, step)) = joined(cx, kind)? {
