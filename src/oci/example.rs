@@ -15,6 +15,8 @@ pub enum Flavour {
         uid: u32,
         /// The group on the host.
         gid: u32,
+        /// Whether the host has v2 alone.
+        unified: bool,
     },
 }
 
@@ -36,8 +38,8 @@ const SYS_BOUND: &str = "\t\t\t\"destination\": \"/sys\",\n\t\t\t\"type\": \"non
 pub fn config(flavour: Flavour) -> String {
     match flavour {
         Flavour::Plain => CONFIG.to_owned(),
-        Flavour::UnifiedCgroups => with_namespace(CONFIG, "cgroup"),
-        Flavour::Rootless { uid, gid } => with_namespace(CONFIG, "user")
+        Flavour::UnifiedCgroups => with_namespaces(CONFIG, &["cgroup"]),
+        Flavour::Rootless { uid, gid, unified } => with_namespaces(CONFIG, more(unified))
             .replacen(RESOURCES, &(mapping("uid", uid) + &mapping("gid", gid)), 1)
             .replacen(NETWORK, "", 1)
             .replacen(TTY_GROUP, "", 1)
@@ -45,11 +47,19 @@ pub fn config(flavour: Flavour) -> String {
     }
 }
 
-fn with_namespace(config: &str, kind: &str) -> String {
-    let added = LAST_NAMESPACE.trim_end().to_owned() + ",\n" + LAST_NAMESPACE;
-    let at = added.rfind("mount").unwrap_or(0);
-    let added = format!("{}{kind}{}", &added[..at], &added[at + "mount".len()..]);
-    config.replacen(LAST_NAMESPACE, &added, 1)
+fn more(unified: bool) -> &'static [&'static str] {
+    if unified { &["cgroup", "user"] } else { &["user"] }
+}
+
+/// After the last one, which is that of mounts.
+fn with_namespaces(config: &str, kinds: &[&str]) -> String {
+    let entry = LAST_NAMESPACE.trim_end();
+    let mut entries = entry.to_owned();
+    for kind in kinds {
+        entries.push_str(",\n");
+        entries.push_str(&entry.replacen("mount", kind, 1));
+    }
+    config.replacen(entry, &entries, 1)
 }
 
 fn mapping(kind: &str, host: u32) -> String {
@@ -85,7 +95,9 @@ mod tests {
 
     #[test]
     fn a_user_gets_a_user_namespace_and_nothing_that_needs_root() {
-        let config = parsed(Flavour::Rootless { uid: 1000, gid: 100 });
+        let unified = parsed(Flavour::Rootless { uid: 1000, gid: 100, unified: true });
+        assert_eq!(namespaces(&unified), ["pid", "ipc", "uts", "mount", "cgroup", "user"]);
+        let config = parsed(Flavour::Rootless { uid: 1000, gid: 100, unified: false });
         assert_eq!(namespaces(&config), ["pid", "ipc", "uts", "mount", "user"]);
         assert_eq!(config["linux"]["uidMappings"][0]["hostID"], 1000);
         assert_eq!(config["linux"]["gidMappings"][0]["hostID"], 100);
@@ -97,6 +109,8 @@ mod tests {
             "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
         });
         assert_eq!(sys, &bound);
-        assert!(!self::config(Flavour::Rootless { uid: 0, gid: 0 }).contains("gid=5"));
+        assert!(
+            !self::config(Flavour::Rootless { uid: 0, gid: 0, unified: false }).contains("gid=5")
+        );
     }
 }

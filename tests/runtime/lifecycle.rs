@@ -201,6 +201,22 @@ fn kill_ends_all_processes_of_a_shared_pid_namespace() {
 }
 
 #[test]
+fn kill_ends_those_whom_a_dead_init_left() {
+    let script = "sleep 1000 & sleep 1000 & echo up; exit 0";
+    let Some(mut case) = Case::script("left", script) else { return };
+    case.without_namespace("pid");
+    let pid = case.up();
+    assert!(has_exited(pid));
+    let list = || case.runp(&["ps", "-f", "json", &case.id]).ok();
+    assert_eq!(list().split(',').count(), 2);
+    case.runp(&["kill", &case.id, "TERM"]).fails(1, "container not running");
+    case.runp(&["kill", &case.id, "KILL"]).ok();
+    assert_eq!(list(), "null\n");
+    case.runp(&["kill", &case.id, "KILL"]).fails(1, "container not running");
+    case.runp(&["kill", "--all", &case.id, "0"]).ok();
+}
+
+#[test]
 fn list_shows_what_runc_shows() {
     let Some(mut case) = Case::script("list", "sleep 1000") else { return };
     let root = case.path("state");

@@ -22,7 +22,8 @@ fn rootless(name: &str, script: &str) -> Option<Case> {
         eprintln!("SKIP {name}: this host lets no user make user namespaces");
         return None;
     }
-    let flavour = runp::oci::example::Flavour::Rootless { uid: USER, gid: USER };
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let flavour = runp::oci::example::Flavour::Rootless { uid: USER, gid: USER, unified };
     let mut config: Value = serde_json::from_str(&runp::oci::example::config(flavour)).unwrap();
     config["process"] = case.config["process"].clone();
     config["root"]["readonly"] = json!(false);

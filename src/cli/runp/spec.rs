@@ -16,12 +16,14 @@ pub fn spec(rest: Vec<OsString>) -> Outcome {
     let flags: flags::Spec = parse::command(rest)?;
     parse::count::<flags::Spec>(flags.arguments.len(), Count::Exactly(0))?;
     let dir = flags.bundle.as_deref().unwrap_or(Path::new(""));
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let flavour = if flags.rootless {
         Flavour::Rootless {
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
+            unified,
         }
-    } else if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+    } else if unified {
         Flavour::UnifiedCgroups
     } else {
         Flavour::Plain

@@ -35,8 +35,8 @@ impl Cgroup {
         let path = dir.path();
         let before = made.len();
         mkdir_all(dir, made).doing(|| format!("make cgroup {}", path.display()))?;
-        if before == made.len() {
-            return if shared { Ok(()) } else { expect_unused(dir, &path) };
+        if before == made.len() && !shared {
+            return expect_unused(dir, &path);
         }
         if dir.controllers.iter().any(|name| name == "cpuset") {
             for path in made.iter().skip(before) {

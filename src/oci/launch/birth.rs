@@ -20,7 +20,7 @@ impl Parent<'_> {
         let (control, childs) = barrier::pair().doing(|| "make a socket pair")?;
         socket::set_receive_timeout(&control, CHILD_DEADLINE).doing(|| "set a deadline")?;
         let tools = self.tools(childs)?;
-        let cgroup = self.cgroup_to_be_born_in()?;
+        let cgroup = self.cgroup_to_be_born_in(tools.container.as_ref())?;
         let cgroup = cgroup.as_ref().map(AsFd::as_fd);
         // Nobody in the container gets at this process or its copy; see selfexe.
         let hidden = !self.maps_without_privilege();
@@ -52,20 +52,20 @@ impl Parent<'_> {
         })
     }
 
-    fn cgroup_to_be_born_in(&self) -> Result<Option<OwnedFd>> {
+    fn cgroup_to_be_born_in(&self, init: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
         let Some(cgroup) = &self.plan.cgroup else { return Ok(None) };
         match cgroup.clone_into() {
             // The container has moved elsewhere, and somebody has removed what it left.
             Err(error) if error.errno() == Some(Errno::ENOENT) => {
-                self.cgroup_of_init().map(Some).ok_or(error)
+                self.cgroup_of(init).map(Some).ok_or(error)
             }
             opened => opened,
         }
     }
 
     /// `exec` without a cgroup named: the one that the container's first process is in.
-    fn cgroup_of_init(&self) -> Option<OwnedFd> {
-        let init = self.job.join.as_ref().filter(|_| !self.job.cgroup_named)?;
+    fn cgroup_of(&self, init: Option<&OwnedFd>) -> Option<OwnedFd> {
+        let init = init.filter(|_| !self.job.cgroup_named)?;
         self.plan.cgroup.as_ref()?.of_process(pid_of(init).ok()?)
     }
 
@@ -79,7 +79,7 @@ impl Parent<'_> {
         let born = match clone::clone3(flags, cgroup) {
             // v2: the container has handed out controllers from its cgroup, which no process can be
             // in from then on, and has moved its own processes down.
-            Err(Errno::EBUSY) if let Some(own) = self.cgroup_of_init() => {
+            Err(Errno::EBUSY) if let Some(own) = self.cgroup_of(tools.container.as_ref()) => {
                 clone::clone3(flags, Some(own.as_fd()))?
             }
             born => born?,

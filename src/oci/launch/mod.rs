@@ -171,7 +171,15 @@ impl<'a> Parent<'a> {
                 _ => break,
             }
         }
-        error
+        self.killed_for_memory().unwrap_or(error)
+    }
+
+    /// The kernel has ended the first process of a new container, as v2 does where v1 refuses a limit.
+    fn killed_for_memory(&self) -> Option<Error> {
+        let cgroup = self.plan.cgroup.as_ref().filter(|_| self.job.container.is_some())?;
+        let killed = cgroup.oom_kills().is_ok_and(|kills| kills > 0);
+        let cause = "container init was OOM-killed (memory limit too low?)";
+        killed.then(|| Error::user(cause).doing("linux.resources.memory"))
     }
 
     /// Waits until the program has been executed, unless it waits for `start`.

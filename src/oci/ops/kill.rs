@@ -18,10 +18,7 @@ pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// PID namespace of its own.
 pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
     let container = Container::open(root, id)?;
-    let Some(init) = container.init()? else {
-        // As runc since 1.2: who wants all to be gone is content with none.
-        return if all { Ok(()) } else { Err(Error::user("container not running")) };
-    };
+    let Some(init) = container.init()? else { return kill_the_rest(&container, signal, all) };
     let everyone = all || signal == clone::SIGKILL && !owns_pid_namespace(container.record.pid);
     match &container.record.cgroup {
         Some(cgroup) if everyone && signal == clone::SIGKILL => {
@@ -35,6 +32,18 @@ pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
         // A frozen process of cgroup v1 dies only once it is thawed.
         Some(cgroup) if signal == clone::SIGKILL && cgroup.is_frozen()? => cgroup.freeze(false),
         _ => Ok(()),
+    }
+}
+
+/// The init process is gone. Without a PID namespace of its own that has ended nobody else.
+fn kill_the_rest(container: &Container, signal: i32, all: bool) -> Result<()> {
+    match &container.record.cgroup {
+        Some(cgroup) if signal == clone::SIGKILL && !cgroup.pids()?.is_empty() => {
+            cgroup.kill_all(KILL_DEADLINE).doing(|| "unable to kill all processes")
+        }
+        // As runc since 1.2: who wants all to be gone is content with none.
+        _ if all => Ok(()),
+        _ => Err(Error::user("container not running")),
     }
 }
 
