@@ -1,9 +1,9 @@
 //! The command line as data: globals and verbs; each verb's own flags stand with the verb.
 
 use super::{
-    api_resources, apply, auth, completion, config, cp, create, delete, describe, diff, edit,
-    events, exec, gc, get, images, inspect, label, load, logs, patch, port_forward, pull, replace,
-    rmi, save, tag, timeline, top, tree, version, wait,
+    api_resources, apply, auth, completion, config, cp, create, delete, describe, diff, doctor,
+    edit, events, exec, gc, get, images, inspect, label, load, logs, patch, port_forward, pull,
+    replace, rmi, save, tag, timeline, top, tree, version, wait,
 };
 use crate::error::{Context, Error, Result};
 use crate::pod::{Config, Network, Paths};
@@ -101,6 +101,8 @@ pub enum Verb {
     Gc(gc::Flags),
     /// Show a pod as its processes
     Tree(tree::Flags),
+    /// Say what this machine can and cannot do for pods
+    Doctor(doctor::Flags),
     /// Print a shell's completion script
     Completion(completion::Flags),
     /// List what there is to manage

@@ -16,6 +16,7 @@ mod create;
 mod delete;
 mod describe;
 mod diff;
+mod doctor;
 mod edit;
 mod events;
 mod exec;
@@ -145,6 +146,7 @@ fn run(cli: Cli) -> Outcome {
         Verb::Delete(args) => delete::run(&call, &args),
         Verb::Describe(args) => describe::run(&call, &args),
         Verb::Diff(args) => diff::run(&call, &args),
+        Verb::Doctor(args) => doctor::run(&call, &args),
         Verb::Edit(args) => edit::run(&call, &args),
         Verb::Events(args) => events::run(&call, &args),
         Verb::Exec(args) => exec::run(&call, &args),
