@@ -6,6 +6,7 @@
 //! A container writes into two FIFOs that outlive both it and its monitor; [`Capture`] is the
 //! monitor's end of them. What readers see is in [`super::logread`].
 
+use super::attached::Attached;
 use super::store::make_private_dir;
 use crate::error::{Context, Result};
 use crate::sys::{Errno, fs};
@@ -63,6 +64,7 @@ pub fn open_fifo(dir: &Path, stream: &str, flags: OFlag) -> Result<File> {
 pub struct Capture {
     streams: [Stream; 2],
     log: Option<Log>,
+    attached: Attached,
 }
 
 struct Stream {
@@ -79,40 +81,83 @@ struct Log {
 }
 
 impl Capture {
-    /// Opens the FIFOs in `dir`.
-    pub fn open(dir: &Path) -> Result<Self> {
+    /// Opens the FIFOs in `dir`; the container has an input with `stdin`, and a terminal with `tty`.
+    pub fn open(dir: &Path, stdin: bool, tty: bool) -> Result<Self> {
         let stream = |name| -> Result<Stream> {
             let fifo = open_fifo(dir, name, OFlag::O_RDWR | OFlag::O_NONBLOCK)?;
             Ok(Stream { fifo, pending: Vec::new() })
         };
-        Ok(Self { streams: [stream(STREAMS[0])?, stream(STREAMS[1])?], log: None })
+        let attached = Attached::open(dir, stdin, tty)?;
+        Ok(Self { streams: [stream(STREAMS[0])?, stream(STREAMS[1])?], log: None, attached })
     }
 
     /// The descriptors to wait for.
-    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.streams[0].fifo.as_fd(), self.streams[1].fifo.as_fd()]
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let mut fds = self.attached.fds();
+        let streams = self.streams.iter().enumerate();
+        let flowing = streams.filter(|(index, _)| !self.attached.is_stalled(*index));
+        fds.extend(flowing.map(|(_, stream)| stream.fifo.as_fd()));
+        fds
+    }
+
+    /// Takes in who has attached.
+    pub fn admit(&mut self) -> Result<()> {
+        let (log, streams) = (&self.log, &self.streams);
+        self.attached.admit(log.is_some(), &|index| {
+            let said = log.as_ref().map(|log| said(&log.path, index)).unwrap_or_default();
+            let pending = streams.get(index).map(|stream| stream.pending.as_slice());
+            [said.as_slice(), pending.unwrap_or_default()].concat()
+        })
     }
 
     /// From now on everything belongs to the attempt whose log is `path`.
     pub fn start(&mut self, path: &Path) -> Result<()> {
         if self.log.as_ref().is_none_or(|log| log.path != path) {
             self.log = Some(Log::open(path)?);
+            self.attached.begin()?;
         }
         Ok(())
     }
 
     /// Moves what is there into the log; returns whether there may be more.
     pub fn pump(&mut self) -> Result<bool> {
-        let mut more = false;
-        for (stream, name) in self.streams.iter_mut().zip(STREAMS) {
-            more |= stream.pump(name, &mut self.log)?;
+        self.attached.flush();
+        self.move_on(Flow::Held)
+    }
+
+    fn move_on(&mut self, flow: Flow) -> Result<bool> {
+        let mut more = self.read_console(flow)?;
+        let (log, attached) = (&mut self.log, &mut self.attached);
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            more |= stream.pump(index, log, attached, flow)?;
         }
         Ok(more)
     }
 
+    /// Moves what is there from the container's terminal, if it has one.
+    fn read_console(&mut self, flow: Flow) -> Result<bool> {
+        let mut buffer = [0; MAX_LINE];
+        for _ in 0..READS_PER_WAKE {
+            if flow == Flow::Held && self.attached.is_stalled(0) {
+                return Ok(false);
+            }
+            let Some(console) = self.attached.console()? else { return Ok(false) };
+            let read = match nix::unistd::read(console, &mut buffer) {
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EINTR) => continue,
+                // Nobody has the terminal open any more.
+                Ok(0) | Err(_) => return self.attached.console_gone().map(|()| false),
+                Ok(read) => read,
+            };
+            let new = buffer.get(..read).unwrap_or_default();
+            self.streams[0].take(0, new, &mut self.log, &mut self.attached)?;
+        }
+        Ok(true)
+    }
+
     /// The attempt has ended: moves all that it left, an unfinished line too.
     pub fn finish(&mut self) -> Result<()> {
-        while self.pump()? {}
+        while self.move_on(Flow::Ending)? {}
         for (stream, name) in self.streams.iter_mut().zip(STREAMS) {
             let pending = std::mem::take(&mut stream.pending);
             if let (false, Some(log)) = (pending.is_empty(), self.log.as_mut()) {
@@ -122,27 +167,75 @@ impl Capture {
             }
         }
         self.log = None;
+        self.attached.end();
         Ok(())
     }
 }
 
+/// Whether output waits for those who are attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Held,
+    /// What the pipes hold is all there will be.
+    Ending,
+}
+
 impl Stream {
-    fn pump(&mut self, name: &str, log: &mut Option<Log>) -> Result<bool> {
+    fn pump(
+        &mut self,
+        index: usize,
+        log: &mut Option<Log>,
+        attached: &mut Attached,
+        flow: Flow,
+    ) -> Result<bool> {
         let mut buffer = [0; MAX_LINE];
         for _ in 0..READS_PER_WAKE {
+            if flow == Flow::Held && attached.is_stalled(index) {
+                return Ok(false);
+            }
             let read = match nix::unistd::read(&self.fifo, &mut buffer) {
                 Ok(0) | Err(Errno::EAGAIN) => return Ok(false),
                 Err(Errno::EINTR) => continue,
-                read => read.doing(|| format!("read a container's {name}"))?,
+                read => read.doing(|| "read a container's output")?,
             };
-            let new = buffer.get(..read).unwrap_or_default();
-            let lines = split(&stamp(Timestamp::now()), name, &mut self.pending, new);
-            if let (false, Some(log)) = (lines.is_empty(), log.as_mut()) {
-                log.append(&lines)?;
-            }
+            self.take(index, buffer.get(..read).unwrap_or_default(), log, attached)?;
         }
         Ok(true)
     }
+
+    /// What the container has written, to whoever is attached and into the log.
+    fn take(
+        &mut self,
+        index: usize,
+        new: &[u8],
+        log: &mut Option<Log>,
+        attached: &mut Attached,
+    ) -> Result<()> {
+        attached.write(index, new);
+        let name = STREAMS.get(index).copied().unwrap_or_default();
+        let lines = split(&stamp(Timestamp::now()), name, &mut self.pending, new);
+        match log.as_mut() {
+            Some(log) if !lines.is_empty() => log.append(&lines),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a stream has said by its log; of a log that was rotated, what is left.
+fn said(log: &Path, index: usize) -> Vec<u8> {
+    let name = STREAMS.get(index).copied().unwrap_or_default();
+    let mut said = Vec::new();
+    for line in std::fs::read(log).unwrap_or_default().split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(4, |byte| *byte == b' ');
+        let (Some(_), Some(stream), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        if stream == name.as_bytes() {
+            said.extend_from_slice(parts.next().unwrap_or_default());
+            said.extend((tag == b"F").then_some(b'\n'));
+        }
+    }
+    said
 }
 
 impl Log {
@@ -302,7 +395,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         make_fifos(dir.path()).unwrap();
         make_fifos(dir.path()).unwrap();
-        let mut capture = Capture::open(dir.path()).unwrap();
+        let mut capture = Capture::open(dir.path(), false, false).unwrap();
         let log = file(dir.path(), "c", 0);
         capture.start(&log).unwrap();
         let mut out = open_fifo(dir.path(), "stdout", OFlag::O_WRONLY).unwrap();

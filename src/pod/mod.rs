@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod apply;
+pub mod attached;
 mod brief;
 pub mod change;
 pub mod conditions;
@@ -444,6 +445,17 @@ impl Engine {
     /// Runs a command in a container, with the caller's stdio; its exit status.
     pub fn exec(&self, pod: &Pod, container: &str, options: &ExecOptions) -> Result<i32> {
         stream::exec(&self.config, pod, container, options)
+    }
+
+    /// Passes a container's own streams on until it ends; returns how many bytes it has written.
+    /// With `from_start` an instance that has ended already writes none: its log has them.
+    pub fn attach(
+        &self,
+        pod: &Pod,
+        container: &str,
+        options: &stream::attach::AttachOptions,
+    ) -> Result<u64> {
+        stream::attach::attach(&self.config, pod, container, options)
     }
 
     /// Starts a command in a container, one of its streams a pipe of the caller's.

@@ -133,7 +133,8 @@ impl Monitor {
         for container in self.place.containers().iter().skip(self.captures.len()) {
             let fifos = self.place.fifos(&container.name);
             logs::make_fifos(&fifos)?;
-            let mut capture = Capture::open(&fifos)?;
+            let (stdin, tty) = (container.stdin == Some(true), container.tty == Some(true));
+            let mut capture = Capture::open(&fifos, stdin, tty)?;
             let running = self.state.container(&container.name).filter(|it| it.step != Step::Idle);
             if let Some(running) = running {
                 capture.start(&self.place.log(&container.name, running.attempt))?;
@@ -159,6 +160,12 @@ impl Monitor {
         if woken.wanted {
             events.extend(self.read_wanted());
             self.capture_output()?;
+            for (_, capture) in &mut self.captures {
+                if let Err(error) = capture.admit() {
+                    // Its client waits for the container's end, then.
+                    drop(error);
+                }
+            }
         }
         // First the dead, then the reports: a worker reports a container before it ends, and only
         // then is the container reaped here. So no death is learned of before its birth.

@@ -1,5 +1,6 @@
 //! Looking into a running pod: a command in a container, and the pod as its processes.
 
+pub mod attach;
 pub mod forward;
 pub mod piped;
 

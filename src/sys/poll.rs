@@ -42,6 +42,15 @@ pub(super) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
         .unwrap_or(PollTimeout::MAX)
 }
 
+/// Waits until `fd` can be written to, or has failed.
+pub fn poll_out(fd: BorrowedFd<'_>) -> Result<()> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Blocks `signals` for this process and returns a non-blocking descriptor that reports them.
 pub fn signalfd(signals: &[Signal]) -> Result<SignalFd> {
     let set: SigSet = signals.iter().copied().collect();

@@ -1,9 +1,9 @@
 //! The command line as data: globals and verbs; each verb's own flags stand with the verb.
 
 use super::{
-    api_resources, apply, auth, completion, config, cp, create, delete, describe, diff, doctor,
-    edit, events, exec, gc, get, images, inspect, label, load, logs, patch, port_forward, pull,
-    replace, rmi, save, tag, timeline, top, tree, version, wait,
+    api_resources, apply, attach, auth, completion, config, cp, create, debug, delete, describe,
+    diff, doctor, edit, events, exec, gc, get, images, inspect, label, load, logs, patch,
+    port_forward, pull, replace, rmi, run, save, tag, timeline, top, tree, version, wait,
 };
 use crate::error::{Context, Error, Result};
 use crate::pod::{Config, Network, Paths};
@@ -76,6 +76,12 @@ pub enum Verb {
     Timeline(timeline::Flags),
     /// Run a command in a container
     Exec(exec::Flags),
+    /// Attach to a container's own streams
+    Attach(attach::Flags),
+    /// Run a pod of one container
+    Run(run::Flags),
+    /// Add a container to a pod, to look into it
+    Debug(debug::Flags),
     /// Copy files into or out of a container
     Cp(cp::Flags),
     /// Carry connections to this host's ports into a pod

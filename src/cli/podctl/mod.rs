@@ -5,6 +5,7 @@
 
 mod api_resources;
 mod apply;
+mod attach;
 mod auth;
 mod chosen;
 mod complete;
@@ -13,6 +14,7 @@ mod config;
 mod container;
 mod cp;
 mod create;
+mod debug;
 mod delete;
 mod describe;
 mod diff;
@@ -36,6 +38,7 @@ mod pull;
 mod replace;
 mod resource;
 mod rmi;
+mod run;
 mod running;
 mod save;
 mod selection;
@@ -139,10 +142,12 @@ fn run(cli: Cli) -> Outcome {
     match verb {
         Verb::Annotate(args) => label::run(&call, &args, label::Map::Annotations),
         Verb::Apply(args) => apply::run(&call, &args),
+        Verb::Attach(args) => attach::run(&call, &args),
         Verb::ClusterInfo(args) => version::cluster_info(&call, &args),
         Verb::Config(args) => config::run(&call, &args),
         Verb::Cp(args) => cp::run(&call, &args),
         Verb::Create(args) => create::run(&call, &args),
+        Verb::Debug(args) => debug::run(&call, &args),
         Verb::Delete(args) => delete::run(&call, &args),
         Verb::Describe(args) => describe::run(&call, &args),
         Verb::Diff(args) => diff::run(&call, &args),
@@ -162,6 +167,7 @@ fn run(cli: Cli) -> Outcome {
         Verb::Gc(args) => gc::run(&call, &args),
         Verb::Inspect(args) => inspect::run(&call, &args),
         Verb::Rmi(args) => rmi::run(&call, &args),
+        Verb::Run(args) => run::run(&call, &args),
         Verb::Save(args) => save::run(&call, &args),
         Verb::Tag(args) => tag::run(&call, &args),
         Verb::Timeline(args) => timeline::run(&call, &args),

@@ -8,12 +8,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Verbs of kubectl that podctl does not have.
-const NOT_YET: [&str; 15] = [
-    "attach",
+const NOT_YET: [&str; 12] = [
     "autoscale",
     "certificate",
     "cordon",
-    "debug",
     "drain",
     "expose",
     "kustomize",
@@ -21,7 +19,6 @@ const NOT_YET: [&str; 15] = [
     "plugin",
     "proxy",
     "rollout",
-    "run",
     "scale",
     "set",
 ];

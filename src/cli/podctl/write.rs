@@ -221,3 +221,8 @@ pub fn keep_server_fields(object: &mut Object, stored: &Object) {
         new.status.clone_from(&old.status);
     }
 }
+
+/// A stored pod's name.
+pub fn name_of(pod: &crate::kube::Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}

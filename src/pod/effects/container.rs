@@ -12,7 +12,7 @@ use crate::pod::state::{self, PodState};
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
 use crate::pod::translate::{self, Credentials, Input, Places, Sandbox};
 use crate::pod::worker::Reply;
-use crate::pod::{Paths, logs, stream};
+use crate::pod::{Paths, attached, logs, stream};
 use crate::sys::{fork, fs};
 use k8s_openapi::api::core::v1::Container;
 use nix::fcntl::OFlag;
@@ -108,8 +108,13 @@ impl Instance<'_> {
         write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
         self.take_stdio(&user).map_err(at(StartStage::Create))?;
         let root = &self.place.config.paths.oci;
-        let options =
-            CreateOptions { root: root.clone(), id: self.id.clone(), ..Default::default() };
+        let console = self.place.fifos(&self.container.name).join(attached::CONSOLE_SOCKET);
+        let options = CreateOptions {
+            root: root.clone(),
+            id: self.id.clone(),
+            console_socket: (self.container.tty == Some(true)).then_some(console),
+            ..Default::default()
+        };
         let created = ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options)
             .map_err(at(StartStage::Start))?;
         ops::start(root, &self.id).map_err(at(StartStage::Start))?;
@@ -195,12 +200,17 @@ impl Instance<'_> {
         })
     }
 
-    /// /dev/null to read, the FIFOs to write: the container gets this process's own.
+    /// /dev/null or a FIFO to read, FIFOs to write: the container gets this process's own.
     fn take_stdio(&self, user: &Credentials) -> Result<()> {
         let fifos = self.place.fifos(&self.container.name);
-        let null =
-            fs::open(Path::new("/dev/null"), OFlag::O_RDONLY, 0).doing(|| "open /dev/null")?;
-        fork::dup_to(null.as_fd(), 0).doing(|| "give the container its stdin")?;
+        let (stdin, tty) = (self.container.stdin == Some(true), self.container.tty == Some(true));
+        let input = if stdin && !tty {
+            // The monitor has it open for writing.
+            logs::open_fifo(&fifos, attached::STDIN, OFlag::O_RDONLY)?
+        } else {
+            fs::open(Path::new("/dev/null"), OFlag::O_RDONLY, 0).doing(|| "open /dev/null")?
+        };
+        fork::dup_to(input.as_fd(), 0).doing(|| "give the container its stdin")?;
         for (number, stream) in (1..).zip(logs::STREAMS) {
             // The monitor and pause read; without a reader this would wait for one.
             let fifo = logs::open_fifo(&fifos, stream, OFlag::O_WRONLY)?;

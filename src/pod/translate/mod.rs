@@ -122,6 +122,7 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
     from_json(json!({
         "ociVersion": OCI_VERSION,
         "process": {
+            "terminal": input.container.tty.filter(|tty| *tty),
             "user": {
                 "uid": input.user.uid,
                 "gid": input.user.gid,
