@@ -5,6 +5,7 @@ use super::Pod;
 use super::quantity::{Quantity, ZERO};
 use super::roster::{self, Role};
 use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -97,15 +98,21 @@ pub fn container(container: &Container) -> Limits {
 /// limits together where every one has a limit.
 pub fn pod(pod: &Pod) -> Limits {
     let containers = containers(pod);
+    let of_pod = |side, name: &str| quantity(of_whole(pod), side, name).filter(|it| *it > ZERO);
     let all = |name: &str| -> Option<Quantity> {
         let of = |container: &Container| positive(container, Side::Limits, name);
         let limited = !containers.is_empty() && containers.iter().all(|(_, it)| of(it).is_some());
-        limited.then(|| together(&containers, of))
+        let limited = limited.then(|| together(&containers, of));
+        of_pod(Side::Limits, name).or(limited)
     };
     match qos(pod) {
         Qos::BestEffort => Limits { shares: MIN_SHARES, ..Limits::default() },
         _ => Limits {
-            shares: shares(together(&containers, |c| requested(c, "cpu")).milli()),
+            shares: shares(
+                of_pod(Side::Requests, "cpu")
+                    .unwrap_or_else(|| together(&containers, |c| requested(c, "cpu")))
+                    .milli(),
+            ),
             quota: all("cpu").and_then(|limit| quota(limit.milli())),
             memory: all("memory").map(Quantity::value),
         },
@@ -133,6 +140,9 @@ fn together(
 /// The quality of service class of `pod`.
 pub fn qos(pod: &Pod) -> Qos {
     const NAMES: [&str; 2] = ["cpu", "memory"];
+    if let Some(requirements) = of_whole(pod) {
+        return qos_of_whole(requirements, &NAMES);
+    }
     let containers = containers(pod);
     let asks = |c: &Container, name| {
         [Side::Limits, Side::Requests].iter().any(|side| positive(c, *side, name).is_some())
@@ -149,6 +159,44 @@ pub fn qos(pod: &Pod) -> Qos {
             && sum(&limited) == sum(&|c| requested(c, name))
     };
     if NAMES.iter().all(guaranteed) { Qos::Guaranteed } else { Qos::Burstable }
+}
+
+/// `spec.resources`, where it says anything: it decides alone.
+fn of_whole(pod: &Pod) -> Option<&ResourceRequirements> {
+    let requirements = pod.spec.as_ref()?.resources.as_ref()?;
+    let is_empty = requirements.limits.is_none() && requirements.requests.is_none();
+    (!is_empty).then_some(requirements)
+}
+
+fn qos_of_whole(requirements: &ResourceRequirements, names: &[&str]) -> Qos {
+    let of = |side, name: &&str| {
+        quantity(Some(requirements), side, name).filter(|quantity| *quantity > ZERO)
+    };
+    let is_asked = |name| of(Side::Limits, name).or(of(Side::Requests, name)).is_some();
+    let is_equal = |name| {
+        let limit = of(Side::Limits, name);
+        limit.is_some() && of(Side::Requests, name).is_none_or(|request| Some(request) == limit)
+    };
+    match names {
+        names if names.iter().all(is_equal) => Qos::Guaranteed,
+        names if names.iter().any(is_asked) => Qos::Burstable,
+        _ => Qos::BestEffort,
+    }
+}
+
+/// Huge pages of `container`: the size as the kernel's files have it (`2MB`), and bytes.
+pub fn huge_pages(container: &Container) -> Vec<(String, i64)> {
+    let limits = container.resources.as_ref().and_then(|it| it.limits.as_ref());
+    let page = |(name, limit): (&String, &ApiQuantity)| {
+        let size = Quantity::parse(name.strip_prefix("hugepages-")?).ok()?.value();
+        let (size, unit) = match size {
+            size if size >= 1 << 30 => (size >> 30, "GB"),
+            size if size >= 1 << 20 => (size >> 20, "MB"),
+            size => (size >> 10, "KB"),
+        };
+        Some((format!("{size}{unit}"), Quantity::parse(&limit.0).ok()?.value()))
+    };
+    limits.into_iter().flatten().filter_map(page).collect()
 }
 
 /// What `container` requests; without a request the limit stands for it.
@@ -290,5 +338,29 @@ mod tests {
         assert_eq!(score(json!({"requests": {"memory": "4Gi"}})), 500);
         assert_eq!(score(json!({"requests": {"memory": "8Gi"}})), 3);
         assert_eq!(score(json!({"requests": {"cpu": "1"}})), 999);
+    }
+    #[test]
+    fn what_is_said_of_the_pod_decides_alone() {
+        let of = |whole: Value| {
+            let mut pod = pod_of(&[json!({"limits": {"cpu": "1", "memory": "1Gi"}})]);
+            let resources = serde_json::from_value(whole).unwrap();
+            pod.spec.as_mut().unwrap().resources = Some(resources);
+            (qos(&pod), super::pod(&pod))
+        };
+        let (class, limits) = of(json!({"limits": {"cpu": "2", "memory": "2Gi"}}));
+        assert_eq!(class, Qos::Guaranteed);
+        assert_eq!((limits.quota, limits.memory), (Some(200_000), Some(2 << 30)));
+        let (class, limits) = of(json!({"requests": {"cpu": "500m"}}));
+        assert_eq!(class, Qos::Burstable);
+        assert_eq!((limits.shares, limits.memory), (512, Some(1 << 30)));
+        assert_eq!(of(json!({})).0, Qos::Guaranteed, "it says nothing");
+    }
+
+    #[test]
+    fn huge_pages_have_the_kernels_names() {
+        let limits = json!({"hugepages-2Mi": "4Mi", "hugepages-1Gi": "1Gi", "cpu": "1"});
+        let container = json!({"name": "c", "resources": {"limits": limits}});
+        let pages = huge_pages(&serde_json::from_value(container).unwrap());
+        assert_eq!(pages, [("1GB".into(), 1 << 30), ("2MB".into(), 4 << 20)]);
     }
 }

@@ -69,3 +69,51 @@ fn the_host_image_hides_the_state_and_keeps_the_host_as_it_is() {
     assert!(!std::path::Path::new(&name).exists());
     instance.delete("secure");
 }
+
+#[test]
+fn seccomp_profiles_are_the_runtimes_and_of_files() {
+    let Some(instance) = Instance::new("seccomp") else { return };
+    let dir = instance.root().join("lib/seccomp");
+    std::fs::create_dir_all(&dir).unwrap();
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}"#;
+    std::fs::write(dir.join("own.json"), profile).unwrap();
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: filtered}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext: {seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - {name: default, image: host, command: [sleep, "1000"]}
+  - name: own
+    image: host
+    command: [sleep, "1000"]
+    securityContext: {seccompProfile: {type: Localhost, localhostProfile: own.json}}
+  - name: none
+    image: host
+    command: [sleep, "1000"]
+    securityContext: {seccompProfile: {type: Unconfined}}
+"#;
+    instance.apply(manifest);
+    instance.wait_running("filtered");
+    let sh = |container: &str, script: &str| instance.sh("filtered", container, script);
+    let mode = "sed -n 's/^Seccomp:.//p' /proc/self/status";
+    assert_eq!(sh("default", mode), "2\n");
+    assert_eq!(sh("none", mode), "0\n");
+    assert_eq!(sh("default", "unshare -U true 2>/dev/null || echo denied"), "denied\n");
+    assert_eq!(sh("default", "mkdir /tmp/x && ls / > /dev/null && echo fine"), "fine\n");
+    assert_eq!(sh("own", "mkdir /tmp/x 2>/dev/null || echo denied"), "denied\n");
+    instance.delete("filtered");
+    instance.apply(&manifest.replace("own.json", "none.json"));
+    let status = instance.wait_for("filtered", |status| {
+        let waiting = &status["containerStatuses"][2]["state"]["waiting"];
+        waiting["reason"] == "CreateContainerConfigError"
+    });
+    let message = &status["containerStatuses"][2]["state"]["waiting"]["message"];
+    assert!(message.as_str().unwrap().starts_with("cannot load seccomp profile"), "{message}");
+    instance.delete("filtered");
+    std::fs::remove_dir_all(&dir).unwrap();
+    instance.assert_nothing_left();
+}

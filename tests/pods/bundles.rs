@@ -79,7 +79,8 @@ fn bundle(manifest: &str) -> Value {
             volumes: &mounted,
             hidden: &["/var/lib/runp".into()],
         },
-        machine: Machine { memory: 8 << 30, least_oom_score_adj: -1000 },
+        machine: Machine { memory: 8 << 30, unified: false, least_oom_score_adj: -1000 },
+        seccomp: None,
         host_devices: &[device()],
     });
     let mut spec = serde_json::to_value(spec.unwrap()).unwrap();

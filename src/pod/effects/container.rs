@@ -16,7 +16,7 @@ use crate::pod::{Paths, attached, logs, stream};
 use crate::sys::{fork, fs};
 use k8s_openapi::api::core::v1::Container;
 use nix::fcntl::OFlag;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxSeccomp, Spec};
 use std::fs::Permissions;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -101,10 +101,14 @@ impl Instance<'_> {
             inputs::environment(self.place, self.container, ip).map_err(at(StartStage::Config))?;
         let mounted =
             inputs::mounts(self.place, self.container, &env).map_err(at(StartStage::Config))?;
+        let seccomp =
+            inputs::seccomp(self.place, self.container).map_err(at(StartStage::Config))?;
         sandbox::restore_hosts(self.place, ip).map_err(at(StartStage::Config))?;
         let user = self.user().map_err(at(StartStage::Create))?;
         self.make_places(&dir).map_err(at(StartStage::Create))?;
-        let spec = self.spec(&dir, &user, (&env, &mounted)).map_err(at(StartStage::Create))?;
+        let spec = self
+            .spec(&dir, &user, (&env, &mounted, seccomp.as_ref()))
+            .map_err(at(StartStage::Create))?;
         write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
         self.take_stdio(&user).map_err(at(StartStage::Create))?;
         let root = &self.place.config.paths.oci;
@@ -163,7 +167,7 @@ impl Instance<'_> {
         &self,
         dir: &Path,
         user: &Credentials,
-        (env, mounted): (&[(String, String)], &Mounted),
+        (env, mounted, seccomp): (&[(String, String)], &Mounted, Option<&LinuxSeccomp>),
     ) -> Result<Spec> {
         let place = self.place;
         let paths = &place.config.paths;
@@ -196,6 +200,7 @@ impl Instance<'_> {
                 hidden: &hidden,
             },
             machine: sandbox::machine()?,
+            seccomp,
             host_devices: &devices,
         })
     }

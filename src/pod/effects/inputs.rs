@@ -7,12 +7,18 @@ use crate::pod::node::host_ip;
 use crate::pod::references::{Names, Objects};
 use crate::pod::translate::downward::Node;
 use crate::pod::translate::env::{Sources, resolve};
-use crate::pod::translate::{Source, expand_strictly};
+use crate::pod::translate::{Source, expand_strictly, seccomp};
 use crate::pod::volumes::{self, Dirs, Setup};
-use crate::sys::path::fd_path;
+use crate::sys::fs;
+use crate::sys::path::{fd_path, open_beneath};
 use k8s_openapi::api::core::v1::{Container, Volume};
+use nix::fcntl::OFlag;
+use oci_spec::runtime::LinuxSeccomp;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+
+/// Larger files are no profiles.
+const MAX_PROFILE: u64 = 4 << 20;
 
 /// What a container's `volumeMounts` mount. Some are descriptors, which the runtime must inherit.
 #[derive(Debug, Default)]
@@ -63,6 +69,27 @@ pub fn environment(
     let is_told = container.env.iter().flatten().any(|variable| variable.value_from.is_some());
     let node = if is_told { node(place) } else { Node::default() };
     resolve(&place.pod, container, &Sources { objects: &objects, ip, node: &node })
+}
+
+/// The seccomp profile in a file that the container names. It lies below the instance's directory of
+/// profiles whatever it says (CVE-2023-2431), and is a profile of the runtime specification.
+pub fn seccomp(place: &Place, container: &Container) -> Result<Option<LinuxSeccomp>> {
+    let seccomp::Wanted::File(file) = seccomp::wanted(&place.pod, container) else {
+        return Ok(None);
+    };
+    let dir = place.config.paths.lib.join("seccomp");
+    let load = || -> Result<LinuxSeccomp> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let dir = fs::open(&dir, flags, 0)?;
+        let file = open_beneath(dir, Path::new(&file), OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?;
+        let text = fs::read_file_limited(&file.into(), MAX_PROFILE)?;
+        serde_json::from_slice(&text).map_err(|error| Error::user(error.to_string()))
+    };
+    let loaded = load().doing(|| {
+        let path = dir.join(&file);
+        format!("cannot load seccomp profile {:?}", path.display().to_string())
+    });
+    loaded.map(Some)
 }
 
 /// What the container mounts; the errors are the kubelet's.

@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 /// The first descriptor that pause inherits beside its stdio.
 const FIRST_EXTRA_FD: i32 = 3;
+/// `CGROUP2_SUPER_MAGIC`.
+const CGROUP2: i64 = 0x6367_7270;
 /// Larger files of the host are none that a resolver reads.
 const MAX_HOST_FILE: u64 = 1 << 20;
 
@@ -93,7 +95,9 @@ fn prepare_volumes(place: &Place) -> std::result::Result<(), (SandboxFault, Erro
 
 /// This machine, as far as bundles depend on it.
 pub fn machine() -> Result<Machine> {
-    Ok(Machine { memory: node_memory(), least_oom_score_adj: least_oom_score_adj()? })
+    let cgroups = rustix::fs::statfs("/sys/fs/cgroup").map(|is| is.f_type);
+    let unified = cgroups.is_ok_and(|kind| kind == CGROUP2);
+    Ok(Machine { memory: node_memory(), unified, least_oom_score_adj: least_oom_score_adj()? })
 }
 
 /// Without `CAP_SYS_RESOURCE` no score can be lowered, proc_pid_oom_score_adj(5).

@@ -6,6 +6,7 @@ pub mod env;
 mod mounts;
 pub mod names;
 mod process;
+pub mod seccomp;
 mod security;
 mod user;
 
@@ -18,7 +19,7 @@ use crate::image::{self, Image};
 use crate::kube::Pod;
 use crate::kube::resources::{self, Limits, Qos};
 use k8s_openapi::api::core::v1::Container;
-use oci_spec::runtime::{LinuxDevice, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxDevice, LinuxResources, LinuxSeccomp, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ pub struct Input<'a> {
     pub places: &'a Places<'a>,
     /// The machine.
     pub machine: Machine,
+    /// The profile of the file that the container names ([`seccomp::Wanted::File`]).
+    pub seccomp: Option<&'a LinuxSeccomp>,
     /// Every device of the host, for a privileged container.
     pub host_devices: &'a [LinuxDevice],
 }
@@ -59,6 +62,8 @@ pub struct Input<'a> {
 pub struct Machine {
     /// Bytes of its memory.
     pub memory: u64,
+    /// cgroup v2 alone.
+    pub unified: bool,
     /// Who may not lower OOM scores (`CAP_SYS_RESOURCE`) gives none below its own.
     pub least_oom_score_adj: i32,
 }
@@ -118,6 +123,11 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
     let is_unmasked = is_privileged || context.proc_mount.as_deref() == Some("Unmasked");
     let masked = if is_unmasked { &[] } else { security::MASKED };
     let readonly = if is_unmasked { &[] } else { security::READONLY };
+    let filter = match seccomp::wanted(input.pod, input.container) {
+        seccomp::Wanted::Unconfined => None,
+        seccomp::Wanted::Default => Some(seccomp::default_profile(&capabilities)?),
+        seccomp::Wanted::File(_) => input.seccomp.cloned(),
+    };
     let score = resources::oom_score_adj(input.pod, input.container, input.machine.memory);
     from_json(json!({
         "ociVersion": OCI_VERSION,
@@ -147,7 +157,8 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
         "linux": {
             "namespaces": namespaces(input.pod, input.sandbox),
             "cgroupsPath": pod_cgroup(input.pod).join(input.id),
-            "resources": container_limits(input.container, is_privileged),
+            "resources": container_limits(input, is_privileged),
+            "seccomp": filter,
             "devices": devices,
             "maskedPaths": masked,
             "readonlyPaths": readonly,
@@ -211,8 +222,22 @@ fn limits(limits: &Limits) -> Value {
 }
 
 /// `linux.resources` of a container; the runtime itself allows the default devices.
-fn container_limits(container: &Container, all_devices: bool) -> Value {
-    let mut resources = limits(&resources::container(container));
+fn container_limits(input: &Input<'_>, all_devices: bool) -> Value {
+    let given = resources::container(input.container);
+    let mut resources = limits(&given);
+    let pages = resources::huge_pages(input.container);
+    if !pages.is_empty() {
+        let page = |(size, limit)| json!({"pageSize": size, "limit": limit});
+        resources["hugepageLimits"] = pages.into_iter().map(page).collect();
+    }
+    if input.machine.unified {
+        // Out of memory, a container dies as a whole.
+        resources["unified"] = json!({"memory.oom.group": "1"});
+        // No swap beyond the limit (the kubelet's NoSwap); v1 cannot tell whether it counts swap.
+        if let Some(bytes) = given.memory {
+            resources["memory"]["swap"] = json!(bytes);
+        }
+    }
     resources["devices"] = json!([{"allow": all_devices, "access": "rwm"}]);
     resources
 }
