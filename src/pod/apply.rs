@@ -3,7 +3,7 @@
 
 use super::lock;
 use super::state::{End, PodState};
-use super::store::{self, Record, Store};
+use super::store::{self, Locked, Record, Store};
 use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Pod, patch};
@@ -145,11 +145,23 @@ pub fn delete(
         let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
         pod.metadata.deletion_timestamp = Some(Time(end));
         pod.metadata.deletion_grace_period_seconds = Some(grace);
-        locked.put_wanted(&mut pod)?;
+        put_deleted(&locked, &mut pod)?;
     }
     drop(locked);
     let started = lock::tell_monitor(&config.paths, &pod)?;
     Ok((uid, Ending { monitor: started.or(monitor), forced: options.force && grace == 0 }))
+}
+
+/// Stores the pod with its deletion. On a full disk its events make room: a pod that goes frees more.
+fn put_deleted(locked: &Locked, pod: &mut Pod) -> Result<()> {
+    match locked.put_wanted(pod) {
+        Err(error) if matches!(error.errno(), Some(Errno::ENOSPC | Errno::EDQUOT)) => {
+            let events = locked.dir().join("events.json");
+            let removed = std::fs::remove_file(&events).is_ok();
+            if removed { locked.put_wanted(pod) } else { Err(error) }
+        }
+        stored => stored,
+    }
 }
 
 /// Seconds that the pod gets, as the API server decides it.

@@ -327,8 +327,8 @@ impl Engine {
 
     /// One pod, metadata, spec and status; `NotFound` in kubectl's words.
     pub fn get(&self, namespace: &str, name: &str) -> Result<Pod> {
-        let pod = self.store().get(namespace, name)?;
-        revive(&self.config.paths, &pod);
+        let mut pod = self.store().get(namespace, name)?;
+        revive(&self.config.paths, &mut pod);
         Ok(pod)
     }
 
@@ -344,7 +344,7 @@ impl Engine {
 
     fn list_in(&self, namespace: Option<&str>, detail: Detail) -> Result<Vec<Pod>> {
         let paths = &self.config.paths;
-        let look = |pod: &Pod| revive(paths, pod);
+        let look = |pod: &mut Pod| revive(paths, pod);
         let (pods, leftovers) = self.store().list_all(namespace, detail, &look)?;
         for leftover in leftovers {
             gc::sweep(&self.config, &leftover)?;
@@ -505,10 +505,12 @@ impl Engine {
     }
 }
 
-/// Starts the monitor of a pod that has lost its own. Reading does not depend on it: whoever needs
-/// the monitor is told if there is none.
-fn revive(paths: &Paths, pod: &Pod) {
+/// Starts the monitor of a pod that has lost its own. Where that cannot be done nobody knows what
+/// the pod is by now.
+fn revive(paths: &Paths, pod: &mut Pod) {
     if let Err(error) = apply::revive(paths, pod) {
-        drop(error);
+        let status = pod.status.get_or_insert_default();
+        status.phase = Some("Unknown".into());
+        status.message = Some(error.to_string());
     }
 }

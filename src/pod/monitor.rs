@@ -13,12 +13,13 @@ use super::event::Event;
 use super::logs::{self, Capture};
 use super::processes::{self, Adopted, Ended};
 use super::publish::Publisher;
-use super::state::{PodState, Step};
+use super::state::{ContainerState, PodState, Step};
 use super::store::{self, Store};
 use super::worker::{self, Worker, lane};
 use super::{Config, apply, lock, machine, wake};
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
+use crate::kube::roster::Role;
 use crate::sys::clone::{SIGKILL, pidfd_send_signal};
 use crate::sys::poll::{poll_in, signalfd};
 use crate::sys::{Errno, fork, lean};
@@ -342,7 +343,25 @@ impl Monitor {
                 drop(error);
             }
         }
-        processes::exits(&self.place, &self.state, ended)
+        let exits = processes::exits(&self.place, &self.state, ended);
+        for exit in &exits {
+            if let Event::ContainerExited { container, attempt, .. } = exit {
+                self.abandon_asking(container, *attempt);
+            }
+        }
+        exits
+    }
+
+    /// Ends the hooks and probes of an instance that has ended: nobody waits for their answers.
+    fn abandon_asking(&self, container: &str, attempt: u32) {
+        let asks = |worker: &&Worker| match &worker.action {
+            Action::RunHook { container: name, attempt: of, .. }
+            | Action::Probe { container: name, attempt: of, .. } => {
+                name == container && *of == attempt
+            }
+            _ => false,
+        };
+        self.workers.iter().filter(asks).for_each(kill_worker);
     }
 
     /// Whether a container runs, in a PID namespace of its own.
@@ -351,7 +370,9 @@ impl Monitor {
         let shared = spec.is_some_and(|spec| {
             spec.share_process_namespace == Some(true) || spec.host_pid == Some(true)
         });
-        !shared && self.state.container(container).is_some_and(|container| container.pid > 0)
+        // An ephemeral one may be in the namespace of the one it looks into.
+        let runs = |it: &ContainerState| it.pid > 0 && it.role != Role::Ephemeral;
+        !shared && self.state.container(container).is_some_and(runs)
     }
 
     /// Kills the worker that starts a container; the machine learns that it has answered nothing.
@@ -360,12 +381,7 @@ impl Monitor {
             Action::StartContainer { container: name, .. } => name == container,
             _ => false,
         };
-        for worker in self.workers.iter().filter(starts) {
-            if let Err(errno) = fork::kill_child(worker.pid, SIGKILL) {
-                // It has just ended, and answered.
-                debug_assert_eq!(errno, Errno::ESRCH, "kill the worker {}", worker.pid);
-            }
-        }
+        self.workers.iter().filter(starts).for_each(kill_worker);
     }
 
     /// Signals a container's init process. It is our child or adopted by pidfd, so that its pid
@@ -408,6 +424,14 @@ impl Monitor {
             Err(_) => return None,
         }
         Some(Event::SpecChanged)
+    }
+}
+
+/// What it was to do is told as undone.
+fn kill_worker(worker: &Worker) {
+    if let Err(errno) = fork::kill_child(worker.pid, SIGKILL) {
+        // It has just ended, and answered.
+        debug_assert_eq!(errno, Errno::ESRCH, "kill the worker {}", worker.pid);
     }
 }
 

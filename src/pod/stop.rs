@@ -79,7 +79,9 @@ pub fn tick(turn: &mut Turn<'_>, container: &mut ContainerState) {
 /// The preStop hook has returned.
 pub fn pre_stop_done(turn: &mut Turn<'_>, container: &mut ContainerState, failed: bool) {
     if is_at(container, KillStage::PreStop) {
-        if failed {
+        // One that only ran out of time has not failed.
+        let in_time = container.kill.as_ref().is_some_and(|kill| turn.now < kill.until);
+        if failed && in_time {
             let message = "PreStopHook failed".into();
             let about = Some(container.name.as_str());
             turn.record(EventKind::Warning, "FailedPreStopHook", message, about);

@@ -130,12 +130,17 @@ impl Store {
         &self,
         namespace: Option<&str>,
         detail: Detail,
-        look: &(dyn Fn(&Pod) + Sync),
+        look: &(dyn Fn(&mut Pod) + Sync),
     ) -> Result<(Vec<Pod>, Vec<PathBuf>)> {
         let mut dirs = Vec::new();
         for namespace in self.chosen(namespace)? {
             let dir = self.dir.join(&namespace);
-            dirs.extend(entries(&dir)?.into_iter().map(|entry| dir.join(entry)));
+            let found = entries(&dir)?;
+            if found.is_empty() {
+                // Left by a command that was killed; whoever is storing a pod makes it anew.
+                drop(std::fs::remove_dir(&dir));
+            }
+            dirs.extend(found.into_iter().map(|entry| dir.join(entry)));
         }
         let (mut pods, mut others) = (Vec::new(), Vec::new());
         for (dir, pod) in read_pods(dirs, detail, look)? {
@@ -371,12 +376,12 @@ fn lock_dir(dir: &Path, how: FlockArg) -> Result<Option<Locked>> {
 fn read_pods(
     dirs: Vec<PathBuf>,
     detail: Detail,
-    look: &(dyn Fn(&Pod) + Sync),
+    look: &(dyn Fn(&mut Pod) + Sync),
 ) -> Result<Vec<(PathBuf, Option<Pod>)>> {
     let read = |dir: PathBuf| {
         let is_pod = dir.file_name().and_then(|name| name.to_str()).is_some_and(is_name);
-        let pod = if is_pod { read_detail(&dir, detail)? } else { None };
-        pod.iter().for_each(look);
+        let mut pod = if is_pod { read_detail(&dir, detail)? } else { None };
+        pod.iter_mut().for_each(look);
         Ok((dir, pod))
     };
     let shares = std::thread::available_parallelism().map_or(1, usize::from);

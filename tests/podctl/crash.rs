@@ -245,3 +245,114 @@ fn a_command_killed_at_any_moment_leaves_a_whole_pod_or_none() {
         instance.assert_nothing_left();
     }
 }
+
+#[test]
+fn what_ended_unseen_is_unknown_and_a_pod_nobody_can_watch_too() {
+    let Some(instance) = Instance::new("unseen") else { return };
+    instance.apply(TWO);
+    let status = instance.wait_running("two");
+    let web = init_pid(&instance, &status, "web");
+    instance.kill_monitor("two");
+    // Where its monitors are to be, there is something else.
+    let uid = Store::uid(&instance, "two");
+    let run = instance.root().join("run").join(&uid);
+    std::fs::rename(&run, instance.path("aside")).unwrap();
+    std::fs::write(&run, "").unwrap();
+    let table = instance.podctl(&["get", "pods"]).ok();
+    assert!(table.contains("Unknown"), "{table}");
+    assert_eq!(instance.get("two")["status"]["phase"], "Unknown");
+    std::fs::remove_file(&run).unwrap();
+    std::fs::rename(instance.path("aside"), &run).unwrap();
+    kill_all(&[web]);
+    // Its parent, which reaps it, is none of ours.
+    instance.podctl(&["get", "pods"]).ok();
+    let status = instance.wait_for("two", |status| {
+        let all = status["containerStatuses"].as_array().unwrap();
+        all.iter().any(|it| it["name"] == "web" && it["restartCount"] == 1)
+    });
+    let last = &status["containerStatuses"][1]["lastState"]["terminated"];
+    assert_eq!(
+        (&last["exitCode"], &last["reason"]),
+        (&137.into(), &"ContainerStatusUnknown".into())
+    );
+    instance.delete("two");
+    instance.assert_nothing_left();
+}
+
+/// The store's own words.
+struct Store;
+
+impl Store {
+    fn uid(instance: &Instance, pod: &str) -> String {
+        let wanted = std::fs::read(instance.pod_dir(pod).join("pod.json")).unwrap();
+        let wanted: Value = serde_json::from_slice(&wanted).unwrap();
+        wanted["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+}
+
+const STEPS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: two}
+spec:
+  terminationGracePeriodSeconds: 1
+  initContainers:
+  - {name: first, image: host, command: [sh, -c, "echo x >> /data/first"], volumeMounts: [{name: data, mountPath: /data}]}
+  - {name: car, image: host, restartPolicy: Always, command: [sleep, "1000"]}
+  - {name: last, image: host, command: ["true"]}
+  containers:
+  - {name: main, image: host, command: [sleep, "1000"], volumeMounts: [{name: data, mountPath: /data}]}
+  volumes: [{name: data, emptyDir: {}}]
+"#;
+
+#[test]
+fn a_monitor_killed_at_any_moment_of_the_init_containers() {
+    let Some(instance) = Instance::new("steps") else { return };
+    for delay in (0..60).step_by(6) {
+        instance.apply(STEPS);
+        poll::poll_in(&[], Some(Duration::from_millis(delay))).unwrap();
+        instance.kill_monitor("two");
+        instance.podctl(&["get", "pods"]).ok();
+        // One that ended unseen may be run again, after its back-off at the latest.
+        let status = instance.wait_running("two");
+        let init = status["initContainerStatuses"].as_array().unwrap();
+        assert!(init.iter().all(|it| it["ready"] == true), "{status:#}");
+        instance.force_delete("two");
+        instance.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_pod_on_a_full_disk_lives_and_can_be_deleted() {
+    let Some(instance) = Instance::new("full") else { return };
+    let root = instance.root();
+    std::fs::create_dir_all(&root).unwrap();
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("none"), &root, Some("tmpfs"), flags, Some("size=4m")).unwrap();
+    instance.apply(TWO);
+    let status = instance.wait_running("two");
+    let filler = root.join("filler");
+    let full = std::fs::write(&filler, vec![1; 8 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    // What is written nobody can keep; who writes it lives.
+    instance.sh("two", "web", "for i in $(seq 1000); do echo line $i > /proc/1/fd/1; done");
+    kill_all(&[init_pid(&instance, &status, "side")]);
+    instance.podctl(&["get", "pods"]).ok();
+    let done = instance.podctl(&["exec", "two", "-c", "web", "--", "true"]);
+    assert_eq!(done.status, 0, "{done:?}");
+    std::fs::remove_file(&filler).unwrap();
+    // With room again it is made whole.
+    instance.wait_for("two", |status| {
+        let all = status["containerStatuses"].as_array().unwrap();
+        all.iter().all(|it| it["ready"] == true)
+            && all.iter().any(|it| it["name"] == "side" && it["restartCount"] != 0)
+    });
+    std::fs::write(&filler, vec![1; 8 << 20]).unwrap_err();
+    instance.delete("two");
+    for dir in ["lib/pods", "run", "runp", "logs"] {
+        let left = std::fs::read_dir(root.join(dir)).into_iter().flatten().count();
+        assert_eq!(left, 0, "{dir}");
+    }
+    nix::mount::umount(&root).unwrap();
+    instance.assert_nothing_left();
+}

@@ -56,6 +56,8 @@ impl World {
                         program.start_fails = Some((StartStage::Config, text()));
                     }
                     ["postStart", "fails", ..] => program.post_start_fails = Some(text()),
+                    ["postStart", "takes", time] => program.post_start_takes = Some(span(time)),
+                    ["preStop", "fails", ..] => program.pre_stop_fails = Some(text()),
                     ["preStop", "takes", time] => program.pre_stop_takes = Some(span(time)),
                     [probe, "passes", "from", from, "to", to] => {
                         let name = NAMES.iter().find(|name| *name == probe).unwrap();

@@ -59,6 +59,8 @@ pub struct Program {
     pub image_fails: Option<(ImageFault, String)>,
     pub start_fails: Option<(StartStage, String)>,
     pub post_start_fails: Option<String>,
+    pub post_start_takes: Option<SignedDuration>,
+    pub pre_stop_fails: Option<String>,
     pub pre_stop_takes: Option<SignedDuration>,
     /// Uptime from which on a probe passes, and from which on it fails.
     pub passes: HashMap<&'static str, (SignedDuration, SignedDuration)>,
@@ -235,17 +237,16 @@ impl World {
             Action::StartContainer { container, attempt } => self.start(container, attempt),
             Action::RunHook { container, attempt, which, timeout } => {
                 let program = self.programs.get(&container).cloned().unwrap_or_default();
-                let takes = match which {
-                    Hook::PreStop => {
-                        program.pre_stop_takes.unwrap_or(SignedDuration::from_millis(50))
-                    }
-                    Hook::PostStart => SignedDuration::from_millis(50),
+                let (takes, fails) = match which {
+                    Hook::PreStop => (program.pre_stop_takes, program.pre_stop_fails),
+                    Hook::PostStart => (program.post_start_takes, program.post_start_fails),
                 };
+                let takes = takes.unwrap_or(SignedDuration::from_millis(50));
                 let limit = timeout.map_or(NEVER, |limit| limit.try_into().unwrap());
                 let failure = if takes > limit {
                     Some("context deadline exceeded".to_owned())
                 } else {
-                    program.post_start_fails.filter(|_| which == Hook::PostStart)
+                    fails
                 };
                 let ms = takes.min(limit).as_millis().try_into().unwrap();
                 self.after_ms(ms, Event::HookDone { container, attempt, which, failure });

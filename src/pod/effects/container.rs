@@ -5,6 +5,7 @@ use super::inputs::{self, Mounted};
 use super::{Place, sandbox};
 use crate::error::{Context, Error, Result};
 use crate::image;
+use crate::kube::roster::{self, Role};
 use crate::oci::bundle::Bundle;
 use crate::oci::ops::{self, CreateOptions};
 use crate::pod::event::{Event, StartStage};
@@ -216,9 +217,12 @@ impl Instance<'_> {
             fs::open(Path::new("/dev/null"), OFlag::O_RDONLY, 0).doing(|| "open /dev/null")?
         };
         fork::dup_to(input.as_fd(), 0).doing(|| "give the container its stdin")?;
+        let role = roster::find(&self.place.pod, &self.container.name).map(|(role, _)| role);
+        let how = if role == Some(Role::Ephemeral) { OFlag::O_RDWR } else { OFlag::O_WRONLY };
         for (number, stream) in (1..).zip(logs::STREAMS) {
-            // The monitor and pause read; without a reader this would wait for one.
-            let fifo = logs::open_fifo(&fifos, stream, OFlag::O_WRONLY)?;
+            // The monitor and pause read; without a reader this would wait for one. Pause has none
+            // of an ephemeral container, which is its own reader while there is no monitor.
+            let fifo = logs::open_fifo(&fifos, stream, how)?;
             // Programs open /dev/stdout anew, by the owner's right.
             std::os::unix::fs::fchown(&fifo, Some(user.uid), Some(user.gid))
                 .doing(|| format!("give the container its {stream}"))?;
