@@ -9,6 +9,7 @@ mod cause;
 mod decode;
 pub mod defaults;
 pub mod duration;
+pub mod explain;
 pub mod fields;
 mod json;
 mod object;

@@ -2,7 +2,7 @@
 
 use super::{
     api_resources, apply, attach, auth, completion, config, cp, create, debug, delete, describe,
-    diff, doctor, edit, events, exec, gc, get, images, inspect, label, load, logs, patch,
+    diff, doctor, edit, events, exec, explain, gc, get, images, inspect, label, load, logs, patch,
     port_forward, pull, replace, rmi, run, save, tag, timeline, top, tree, version, wait,
 };
 use crate::error::{Context, Error, Result};
@@ -111,6 +111,8 @@ pub enum Verb {
     Doctor(doctor::Flags),
     /// Print a shell's completion script
     Completion(completion::Flags),
+    /// Explain the fields of a kind
+    Explain(explain::Flags),
     /// List what there is to manage
     #[command(name = "api-resources")]
     ApiResources(api_resources::Flags),

@@ -22,6 +22,7 @@ mod doctor;
 mod edit;
 mod events;
 mod exec;
+mod explain;
 mod files;
 mod flags;
 mod gc;
@@ -127,6 +128,7 @@ fn run(cli: Cli) -> Outcome {
         Verb::ApiVersions(_) => return api_resources::versions(),
         Verb::Auth(args) => return auth::run(&args),
         Verb::Completion(args) => return completion::run(&args),
+        Verb::Explain(args) => return explain::run(&args),
         Verb::Version(args) => return version::run(&args),
         _ => {}
     }
@@ -178,6 +180,7 @@ fn run(cli: Cli) -> Outcome {
         | Verb::ApiVersions(_)
         | Verb::Auth(_)
         | Verb::Completion(_)
+        | Verb::Explain(_)
         | Verb::Version(_) => Ok(0),
     }
 }
