@@ -1,19 +1,18 @@
 //! What is wanted: `apply` and `delete` change a pod's `pod.json`, and see to it that the pod's
 //! monitor runs.
 
-use super::lock;
+use super::lock::{self, Told};
 use super::state::{End, PodState};
 use super::store::{self, Locked, Record, Store};
 use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Pod, patch};
-use crate::sys::Errno;
-use crate::sys::poll::{Watcher, poll_in};
+use crate::sys::poll::poll_in;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use nix::sys::inotify::AddWatchFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -116,9 +115,9 @@ const ASK: Duration = Duration::from_secs(3);
 pub struct Ending {
     /// Its monitor, if one ran.
     monitor: Option<OwnedFd>,
-    /// By force: it counts as gone once its record is, though the kernel may still be at work on
-    /// its network.
-    forced: bool,
+    /// Deleted by force: it counts as gone once its record is, which this pipe tells
+    /// ([`wake::wake`]), though the kernel may still be at work on its network.
+    forced: Option<File>,
 }
 
 /// See [`super::Engine::delete`]. Returns the pod's uid, and what to wait for.
@@ -148,8 +147,13 @@ pub fn delete(
         put_deleted(&locked, &mut pod)?;
     }
     drop(locked);
-    let started = lock::tell_monitor(&config.paths, &pod)?;
-    Ok((uid, Ending { monitor: started.or(monitor), forced: options.force && grace == 0 }))
+    let ending = match lock::tell_monitor(&config.paths, &pod)? {
+        Told::Started(monitor) => Ending { monitor: Some(monitor), forced: None },
+        Told::Woken(pipe) => {
+            Ending { monitor, forced: pipe.filter(|_| options.force && grace == 0) }
+        }
+    };
+    Ok((uid, ending))
 }
 
 /// Stores the pod with its deletion. On a full disk its events make room: a pod that goes frees more.
@@ -181,16 +185,15 @@ pub fn wait_deleted(
     ending: Ending,
     timeout: Option<Duration>,
 ) -> Result<bool> {
-    let Ending { monitor: mut known, forced } = ending;
+    let Ending { monitor: mut known, mut forced } = ending;
     let store = Store::new(&config.paths.lib);
     let end = timeout.map(|timeout| Instant::now() + timeout);
+    let mut record_is_gone = false;
     loop {
         let monitor = match known.take() {
             Some(monitor) => Some(monitor),
             None => lock::monitor_pidfd(&config.paths, uid)?,
         };
-        // Watched before it is looked for, in which case it is seen to go.
-        let removal = if forced { watch_removal(&store, namespace)? } else { None };
         let there = match store.get(namespace, name) {
             Ok(pod) if pod.metadata.uid.as_deref() == Some(uid) => Some(pod),
             Err(error) if error.kind() != Kind::NotFound => return Err(error),
@@ -199,19 +202,23 @@ pub fn wait_deleted(
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         match (&monitor, &there) {
             (None, None) => return Ok(true),
-            (Some(_), None) if forced => return Ok(true),
+            (Some(_), None) if record_is_gone => return Ok(true),
             // It was lost; the one that is started now takes the pod's end up again.
             (None, Some(pod)) => known = lock::ensure_monitor(&config.paths, pod)?,
             (Some(_), _) if left == Some(Duration::ZERO) => return Ok(there.is_none()),
             (Some(process), _) => {
                 let mut fds = vec![process.as_fd()];
-                fds.extend(removal.as_ref().map(AsFd::as_fd));
+                fds.extend(forced.as_ref().map(AsFd::as_fd));
                 let wait = left.map_or(ASK, |left| left.min(ASK));
                 let ended = poll_in(&fds, Some(wait)).doing(|| "wait for the pod's end")?;
                 if !ended.contains(&true) && there.is_some() {
                     refuse_stuck(&store, (namespace, name, uid))?;
                 }
                 known = monitor.filter(|_| ended.first() != Some(&true));
+                if ended.get(1) == Some(&true) {
+                    record_is_gone = true;
+                    forced = None;
+                }
             }
         }
     }
@@ -225,17 +232,6 @@ fn refuse_stuck(store: &Store, (namespace, name, uid): (&str, &str, &str)) -> Re
     let Some(stuck) = stuck else { return Ok(()) };
     let error = Error::system(format!("pod \"{name}\" cannot be removed: {stuck}"));
     Err(error.hint("it stays Terminating, and goes as soon as they have ended"))
-}
-
-/// Tells when a pod of the namespace is taken out of the store; `None` if none is there.
-fn watch_removal(store: &Store, namespace: &str) -> Result<Option<Watcher>> {
-    let watcher = Watcher::new().doing(|| "watch the pods")?;
-    let dir = store.dir.join(namespace);
-    match watcher.add(&dir, AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE) {
-        Ok(_) => Ok(Some(watcher)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno).doing(|| format!("watch {}", dir.display())),
-    }
 }
 
 /// Starts the monitor of a pod that was left without one, unless it has ended and been torn down.

@@ -44,13 +44,21 @@ pub fn is_held(paths: &Paths, uid: &str) -> Result<bool> {
     }
 }
 
+/// A monitor that was told of a change.
+pub enum Told {
+    /// It was started for it.
+    Started(OwnedFd),
+    /// It was woken, by this pipe ([`wake::wake`]); `None` if it is only just starting.
+    Woken(Option<File>),
+}
+
 /// Has the pod's monitor take up a change of `pod.json`: it is woken, or started.
-pub fn tell_monitor(paths: &Paths, pod: &Pod) -> Result<Option<OwnedFd>> {
-    let started = ensure_monitor(paths, pod)?;
-    if let (None, Some(uid)) = (&started, &pod.metadata.uid) {
-        wake::wake(&paths.run.join(uid))?;
+pub fn tell_monitor(paths: &Paths, pod: &Pod) -> Result<Told> {
+    if let Some(monitor) = ensure_monitor(paths, pod)? {
+        return Ok(Told::Started(monitor));
     }
-    Ok(started)
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    wake::wake(&paths.run.join(uid)).map(Told::Woken)
 }
 
 /// Starts the pod's monitor unless it runs; the one that was started.

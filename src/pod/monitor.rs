@@ -60,6 +60,8 @@ struct Monitor {
     /// It could not be written.
     unwritten: bool,
     done: bool,
+    /// The pod is to be taken out of the store at last.
+    removes: bool,
 }
 
 /// See [`super::Engine::monitor`].
@@ -104,6 +106,7 @@ impl Monitor {
             changed: false,
             unwritten: false,
             done: false,
+            removes: false,
         })
     }
 
@@ -145,9 +148,12 @@ impl Monitor {
         Ok(())
     }
 
-    /// Leaves a pod that stays in the store complete.
-    fn end(&mut self) -> Result<()> {
-        if self.place.dir.exists() { self.publisher.write_events(&self.place) } else { Ok(()) }
+    /// Leaves a pod that stays in the store complete, and nothing of one that is to go.
+    fn end(mut self) -> Result<()> {
+        if self.removes {
+            return effects::clean_up(&self.place, self.wanted);
+        }
+        self.publisher.write_events(&self.place)
     }
 
     /// Waits until something happens, and handles it.
@@ -262,10 +268,7 @@ impl Monitor {
             Action::Exit => self.done = true,
             Action::Remove => {
                 self.done = true;
-                if let Err(error) = effects::clean_up(&self.place) {
-                    // The next command finds the record with its deletion and tries again.
-                    drop(error);
-                }
+                self.removes = true;
             }
             action => self.waiting.push_back(action),
         }

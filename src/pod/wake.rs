@@ -37,13 +37,14 @@ pub fn drain(mut fifo: &File) -> Result<()> {
     }
 }
 
-/// Wakes the monitor of the pod whose run directory is `run`. One that does not listen yet is about
+/// Wakes the monitor of the pod whose run directory is `run`, and returns the pipe: poll(2) reports an
+/// error on it once the monitor listens no more. `None` where none listens yet: that monitor is about
 /// to read `pod.json` anyway.
-pub fn wake(run: &Path) -> Result<()> {
+pub fn wake(run: &Path) -> Result<Option<File>> {
     let path = run.join("wake");
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     let mut fifo = match fs::open(&path, flags, 0) {
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENXIO) => return Ok(()),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENXIO) => return Ok(None),
         opened => opened.doing(|| format!("open {}", path.display()))?,
     };
     match fifo.write(b"!") {
@@ -51,6 +52,6 @@ pub fn wake(run: &Path) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::WouldBlock => {
             Err(error).doing(|| format!("write to {}", path.display()))
         }
-        _ => Ok(()),
+        _ => Ok(Some(fifo)),
     }
 }

@@ -7,6 +7,7 @@ use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::ops;
 use crate::pod::store::{Store, bury, remove_tree};
 use crate::pod::{translate, volumes};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -81,13 +82,16 @@ pub fn forget(place: &Place) -> Result<()> {
 }
 
 /// The last step of a removal: the logs, the record, and the pod's place below `run` with the lock.
-pub fn clean_up(place: &Place) -> Result<()> {
+/// Whoever waits for the record is told by the end of the monitor's `ear` ([`crate::pod::wake`]).
+/// Should a part fail, the next command finds what is left and tries again.
+pub fn clean_up(place: &Place, ear: File) -> Result<()> {
     remove_tree(&place.logs())?;
     let meta = &place.pod.metadata;
     let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
     let store = Store::new(&place.config.paths.lib);
     let tombstone =
         store.remove(namespace.unwrap_or_default(), name.unwrap_or_default(), &place.uid)?;
+    drop(ear);
     detach(place)?;
     remove_tree(&place.run)?;
     bury(&tombstone)?;
