@@ -7,6 +7,7 @@ use super::store::{self, Locked, Record, Store};
 use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Pod, patch};
+use crate::sys::Errno;
 use crate::sys::poll::poll_in;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

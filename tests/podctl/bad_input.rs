@@ -39,7 +39,7 @@ fn what_cannot_be_decoded_makes_nothing() {
 fn what_cannot_start_says_why() {
     let Some(instance) = Instance::new("start") else { return };
     let table = [
-        ("not-there:1", "sleep", "ErrImagePull", "not in the image store"),
+        ("127.0.0.1:1/not-there:1", "sleep", "RegistryUnavailable", "127.0.0.1:1"),
         ("host", "/not/there", "RunContainerError", "/not/there"),
         ("Not A Name", "sleep", "InvalidImageName", "Not A Name"),
     ];
