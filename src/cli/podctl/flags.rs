@@ -126,6 +126,12 @@ pub enum Verb {
     /// Say where the pods run
     #[command(name = "cluster-info")]
     ClusterInfo(version::ClusterInfo),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory
+        dir: PathBuf,
+    },
     /// Print the version
     Version(version::Flags),
 }

@@ -27,6 +27,7 @@ mod files;
 mod flags;
 mod gc;
 mod get;
+mod help;
 mod images;
 mod inspect;
 mod label;
@@ -120,7 +121,7 @@ fn fail(errors: &[Error]) -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     let Some(verb) = cli.verb else {
-        print(&Cli::command().render_help().to_string())?;
+        print(&help::text(&[]))?;
         return Ok(0);
     };
     match verb {
@@ -129,6 +130,7 @@ fn run(cli: Cli) -> Outcome {
         Verb::Auth(args) => return auth::run(&args),
         Verb::Completion(args) => return completion::run(&args),
         Verb::Explain(args) => return explain::run(&args),
+        Verb::Man { dir } => return help::write_pages(&dir).map(|()| 0).map_err(Into::into),
         Verb::Version(args) => return version::run(&args),
         _ => {}
     }
@@ -181,6 +183,7 @@ fn run(cli: Cli) -> Outcome {
         | Verb::Auth(_)
         | Verb::Completion(_)
         | Verb::Explain(_)
+        | Verb::Man { .. }
         | Verb::Version(_) => Ok(0),
     }
 }

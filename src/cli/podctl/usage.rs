@@ -1,7 +1,7 @@
 //! What is wrong with a command line, in the words of kubectl (cobra and pflag), exit status 1.
 
 use super::flags::Cli;
-use super::{print, tell};
+use super::{help, print, tell};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, CommandFactory};
 use std::ffi::OsString;
@@ -63,11 +63,18 @@ fn is_switch(verb: &Command, flag: &str) -> bool {
 
 /// Prints what clap has to say, help or an error, and gives the exit status.
 pub fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    if let ErrorKind::DisplayHelp
-    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    | ErrorKind::DisplayVersion = error.kind()
-    {
-        return match print(&error.render().to_string()) {
+    let told = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+            let words =
+                words.take_while(|word| *word != "--" && *word != "--help" && *word != "-h");
+            Some(help::text(&words.collect::<Vec<_>>()))
+        }
+        ErrorKind::DisplayVersion => Some(error.render().to_string()),
+        _ => None,
+    };
+    if let Some(told) = told {
+        return match print(&told) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
