@@ -7,6 +7,7 @@ mod common;
 use common::{Case, has_exited};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -28,9 +29,10 @@ fn booted(name: &str, prepare: impl FnOnce(&mut Case), script: &str) -> Option<S
     fs::hard_link(env!("CARGO_BIN_EXE_runp"), case.path("runp"))
         .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_runp"), case.path("runp")).map(drop))
         .unwrap();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     let commands = format!(
         "runp() {{ timeout 60 {dir}/runp --root /run/state --systemd-cgroup \"$@\" </dev/null; }}
-        cd {dir}/bundle
+        dir={dir}; cd {dir}/bundle
         {script}
         echo the end\n"
     );
@@ -39,7 +41,8 @@ fn booted(name: &str, prepare: impl FnOnce(&mut Case), script: &str) -> Option<S
     let mut command = Command::new("sh");
     command.arg(boot).args([dir, &case.id]).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
-    if !has_exited(child.id() as i32) {
+    // An emulated machine takes its time.
+    if !(0..5).any(|_| has_exited(child.id() as i32)) {
         child.kill().unwrap();
     }
     child.wait().unwrap();
@@ -154,6 +157,68 @@ fn lives_follow_each_other_under_one_name() {
     assert!(taken.contains("container's cgroup is not empty"), "{out}");
     assert_eq!(section(&out, "left"), "", "{out}");
     assert!(section(&out, "bad").contains("format \\\"slice:prefix:name\\\""), "{out}");
+}
+
+/// The container of a user is a scope of his own manager, which here runs as logind would start it.
+#[test]
+fn a_users_container_is_a_scope_of_his_manager() {
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        eprintln!("SKIP a_users_container_is_a_scope_of_his_manager: needs cgroup v2");
+        return;
+    }
+    let rootless = |case: &mut Case| {
+        let flavour =
+            runp::oci::example::Flavour::Rootless { uid: 54_321, gid: 54_321, unified: true };
+        case.config = serde_json::from_str(&runp::oci::example::config(flavour)).unwrap();
+        case.config["process"]["terminal"] = json!(false);
+        case.config["linux"]["resources"] = json!({"pids": {"limit": 20}});
+        case.args(&["sleep", "1000"]);
+    };
+    let script = "
+        user=/run/user/54321
+        echo runp-test:x:54321:54321::/:/bin/sh >>/etc/passwd
+        echo runp-test:x:54321: >>/etc/group
+        mkdir -p $user; chown -R 54321:54321 $user .
+        cat >/run/systemd/system/user@54321.service <<END
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=notify
+User=54321
+Slice=user-54321.slice
+Delegate=pids memory cpu
+Environment=XDG_RUNTIME_DIR=$user
+ExecStart=/lib/systemd/systemd --user
+END
+        systemctl daemon-reload
+        systemctl start user@54321.service || systemctl --no-pager -l status user@54321
+        # Where his shells are: without a bus his manager moves nobody in from elsewhere.
+        shells=/sys/fs/cgroup/user.slice/user-54321.slice/user@54321.service/shells
+        mkdir $shells; chown -R 54321 $shells
+        theirs() {
+            sh -c 'echo $$ >\"$0/cgroup.procs\"; exec \"$@\"' $shells \\
+            setpriv --reuid 54321 --regid 54321 --clear-groups env XDG_RUNTIME_DIR=$user \
+                timeout 60 $dir/runp --systemd-cgroup \"$@\" </dev/null
+        }
+        echo == run
+        theirs run -d --pid-file $user/pid one
+        cat /proc/$(cat $user/pid)/cgroup
+        cat $(find /sys/fs/cgroup -path '*runp-one.scope/pids.max')
+        echo == exec
+        theirs exec -d --pid-file $user/exec one sleep 1000
+        cat /proc/$(cat $user/exec)/cgroup
+        theirs update --pids-limit 30 one
+        cat $(find /sys/fs/cgroup -path '*runp-one.scope/pids.max')
+        theirs pause one; theirs list | tail -n 1 | tr -s ' ' | cut -d' ' -f3; theirs resume one
+        echo == delete
+        theirs delete -f one
+        find /sys/fs/cgroup -name '*runp*'
+    ";
+    let Some(out) = booted("systemd-user", rootless, script) else { return };
+    let place = "0::/user.slice/user-54321.slice/user@54321.service/user.slice/runp-one.scope\n";
+    assert_eq!(section(&out, "run"), format!("{place}20\n"), "{out}");
+    assert_eq!(section(&out, "exec"), format!("{place}30\npaused\n"), "{out}");
+    assert_eq!(section(&out, "delete"), "the end\n", "{out}");
 }
 
 #[test]

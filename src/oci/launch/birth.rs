@@ -103,6 +103,8 @@ impl Parent<'_> {
         control: OwnedFd,
         joined: &(OwnedFd, u64),
     ) -> Result<Launched> {
+        // One of its own: on the child's, the child may have its say first.
+        let (handed, helpers) = barrier::pair().doing(|| "make a socket pair")?;
         let helper = match clone::clone3(0, None)? {
             Forked::Parent { pidfd, .. } => pidfd,
             Forked::Child => {
@@ -112,7 +114,7 @@ impl Parent<'_> {
                     Ok(Forked::Child) => child::run(&self.plan.steps, &mut tools),
                     Ok(Forked::Parent { pidfd, .. }) => {
                         // Unsent, the parent sees the helper's end instead.
-                        socket::send_fd(&tools.control, b"born", pidfd).unwrap_or_default();
+                        socket::send_fd(&helpers, b"born", pidfd).unwrap_or_default();
                         clone::exit(0)
                     }
                     Err(errno) => clone::exit(errno as i32),
@@ -121,11 +123,12 @@ impl Parent<'_> {
         };
         // This end closes, so that an end of the child's is seen.
         drop(tools);
+        drop(helpers);
         match clone::wait(&helper).doing(|| "wait for the helper")? {
             0 => {}
             status => return Err(nix::errno::Errno::from_raw(status).into()),
         }
-        let pidfd = socket::receive_fd(&control).doing(|| "receive the process")?;
+        let pidfd = socket::receive_fd(&handed).doing(|| "receive the process")?;
         let pidfd = pidfd.ok_or_else(|| Error::system("the helper has sent no process"))?;
         Ok(Launched { pid: pid_of(&pidfd)?, pidfd, control })
     }
