@@ -9,6 +9,8 @@ mod live;
 mod read;
 #[path = "podctl_cli/transcript.rs"]
 mod transcript;
+#[path = "podctl_cli/write.rs"]
+mod write;
 
 use std::io::Write;
 use std::path::Path;
@@ -107,7 +109,7 @@ fn a_wrong_command_line_is_told_in_kubectls_words() {
         (
             "exec web ls",
             "error: exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- \
-          [COMMAND] instead\nSee 'podctl exec --help' for usage.",
+          [COMMAND] instead\nSee 'podctl exec -h' for help and examples",
         ),
         ("exec web --", "error: you must specify at least one command for the container"),
         ("exec", "error: pod, type/name or --filename must be specified"),

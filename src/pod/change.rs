@@ -24,6 +24,11 @@ pub fn change(
     if key.name.is_empty() {
         return Err(Error::user("resource name may not be empty"));
     }
+    if !store::is_name(&key.name) {
+        // There is none of that name, and validation says why there cannot be.
+        next(config, None, decide)?;
+        return Err(key.resource.not_found(&key.name));
+    }
     match (key.resource, commit) {
         (Resource::Pods, Commit::Check) => {
             let dir = Store::new(&config.paths.lib).pod_dir(&key.namespace, &key.name)?;

@@ -54,7 +54,7 @@ pub struct Flags {
     selector: Option<String>,
     #[command(subcommand)]
     generator: Option<Generator>,
-    #[arg(hide = true)]
+    #[arg(hide = true, allow_hyphen_values = true, trailing_var_arg = true)]
     words: Vec<String>,
 }
 

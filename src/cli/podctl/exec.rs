@@ -1,10 +1,14 @@
 //! `podctl exec`: a command in a running container.
 
-use super::{Call, Outcome, container, resource, tell};
+use super::flags::parse_duration;
+use super::write::{Files, usage};
+use super::{Call, Outcome, container, files, resource, running, tell};
 use crate::error::{Error, Result};
+use crate::kube::{Fields, Object, Pod};
 use crate::pod::ExecOptions;
 use clap::Args;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 /// Flags of `exec`.
 #[derive(Args)]
@@ -27,12 +31,20 @@ pub struct Flags {
     /// Leave out kubectl's messages
     #[arg(short, long)]
     quiet: bool,
+    /// A manifest of the pod
+    #[arg(short, long, value_name = "FILE")]
+    filename: Vec<String>,
+    /// How long to wait until the pod runs
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    pod_running_timeout: Option<Duration>,
 }
 
 /// Runs it; the exit status is the command's.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let name = pod_name(flags)?;
-    let pod = call.engine.get(&call.namespace, &name)?;
+    let mut pod = pod(call, flags)?;
+    if let Some(timeout) = flags.pod_running_timeout {
+        pod = running::wait(call, pod, timeout)?;
+    }
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
     if matches!(phase, "Succeeded" | "Failed") {
         let text = "cannot exec into a container in a completed pod; current phase is";
@@ -55,18 +67,30 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     Ok(u8::try_from(status).unwrap_or(255))
 }
 
-fn pod_name(flags: &Flags) -> Result<String> {
-    let Some(pod) = flags.words.first() else {
-        return Err(Error::user("pod, type/name or --filename must be specified"));
-    };
-    if flags.words.len() > 1 {
+fn pod(call: &Call, flags: &Flags) -> Result<Pod> {
+    let words = flags.words.as_slice();
+    if words.is_empty() && flags.filename.is_empty() {
+        return Err(usage("exec", "pod, type/name or --filename must be specified"));
+    }
+    if words.len() > 1 || (!words.is_empty() && !flags.filename.is_empty()) {
         return Err(Error::user(
-            "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- \
-                                [COMMAND] instead\nSee 'podctl exec --help' for usage.",
+            "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead\n\
+             See 'podctl exec -h' for help and examples",
         ));
     }
     if flags.command.is_empty() {
-        return Err(Error::user("you must specify at least one command for the container"));
+        return Err(usage("exec", "you must specify at least one command for the container"));
     }
-    resource::name(pod)
+    if let Some(word) = words.first() {
+        return call.engine.get(&call.namespace, &resource::name(word)?);
+    }
+    let from = Files { filename: flags.filename.clone(), recursive: false, kustomize: None };
+    let mut manifests = files::read_as(&from, Fields::Ignore)?.into_iter();
+    let pods = manifests.find(|one| matches!(one.decoded.object, Object::Pod(_)));
+    let Some(manifest) = pods else {
+        return Err(Error::user("the file has no pod"));
+    };
+    let metadata = manifest.decoded.object.metadata();
+    let namespace = metadata.namespace.as_deref().unwrap_or(&call.namespace);
+    call.engine.get(namespace, manifest.decoded.object.name())
 }

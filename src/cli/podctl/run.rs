@@ -135,7 +135,8 @@ fn checked<'a>(flags: &'a Flags, dry_run: DryRun) -> Result<(&'a str, &'a str)> 
         return Err(Error::user("required flag(s) \"image\" not set"));
     };
     if let Err(error) = crate::image::Reference::parse(image) {
-        return Err(Error::user(format!("Invalid image name {image:?}: {}", error.cause())));
+        let why = error.cause().rsplit(": ").next().unwrap_or_default();
+        return Err(Error::user(format!("Invalid image name {image:?}: {why}")));
     }
     if flags.tty && !flags.stdin {
         return wrong("-i/--stdin is required for containers with -t/--tty=true".to_owned());
