@@ -117,7 +117,7 @@ impl Monitor {
         self.capture_output()?;
         let boot = processes::boot()?;
         let earlier = std::mem::replace(&mut self.state.boot, boot);
-        if self.state.started.is_some() && earlier != self.state.boot {
+        if !earlier.is_empty() && earlier != self.state.boot {
             // Pids of that boot are others' now.
             effects::forget(&self.place)?;
             self.decide(&[Event::Rebooted]);
