@@ -2,8 +2,8 @@
 //! host, a deadline for all of it, and the errors in the words of Go's client, which people search
 //! for. It believes nothing that the server says: what it keeps of an answer is bounded.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use super::connection::{Connection, connect, tls_words, words};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// Bytes of a body that are read.
@@ -14,9 +14,29 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_REDIRECTS: usize = 10;
 const TIMED_OUT: &str = "(Client.Timeout exceeded while awaiting headers)";
 
+/// How to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// What to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// In the clear or not.
+    pub scheme: Scheme,
     /// Host and port as in the URL: `10.88.0.2:80`, `[fd00::2]:80`.
     pub authority: String,
     /// Path and query, beginning with a slash.
@@ -47,7 +67,7 @@ pub fn get(request: &Request, timeout: Duration) -> Result<Response, String> {
     let deadline = Instant::now() + timeout;
     let mut request = request.clone();
     for _ in 0..MAX_REDIRECTS {
-        let url = format!("http://{}{}", request.authority, request.path);
+        let url = format!("{}://{}{}", request.scheme.as_str(), request.authority, request.path);
         let (response, location) = round_trip(&request, deadline).map_err(|failure| {
             let why = match failure {
                 Failure::Text(text) => text,
@@ -64,48 +84,24 @@ pub fn get(request: &Request, timeout: Duration) -> Result<Response, String> {
     Err(format!("Get {:?}: stopped after {MAX_REDIRECTS} redirects", request.path))
 }
 
-/// Opens a TCP connection; an error reads as Go's.
-pub fn connect(authority: &str, deadline: Instant) -> Result<TcpStream, String> {
-    let address = resolve(authority)?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(format!("dial tcp {address}: i/o timeout"));
-    }
-    TcpStream::connect_timeout(&address, left).map_err(|error| match error.kind() {
-        ErrorKind::TimedOut if error.raw_os_error().is_none() => {
-            format!("dial tcp {address}: i/o timeout")
-        }
-        _ => format!("dial tcp {address}: connect: {}", words(&error)),
-    })
-}
-
-/// Names are not looked up: what a pod's probe asks is the pod.
-fn resolve(authority: &str) -> Result<SocketAddr, String> {
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let unknown = || format!("dial tcp: lookup {host}: no such host");
-    let ip = match host {
-        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        _ => host.parse().map_err(|_| unknown())?,
-    };
-    Ok(SocketAddr::new(ip, port.parse().map_err(|_| unknown())?))
-}
-
 fn round_trip(request: &Request, deadline: Instant) -> Result<(Response, Option<String>), Failure> {
-    let mut stream = connect(&request.authority, deadline).map_err(|text| {
+    let stream = connect(&request.authority, deadline).map_err(|text| {
         let is_late = text.ends_with("i/o timeout");
         Failure::Text(if is_late { format!("{text} {TIMED_OUT}") } else { text })
     })?;
+    let mut connection = match request.scheme {
+        Scheme::Http => Connection::Plain(stream),
+        Scheme::Https => Connection::tls(stream, &request.authority).map_err(Failure::Text)?,
+    };
     let mut head = format!("GET {} HTTP/1.1\r\n", request.path);
     for (name, value) in &request.headers {
         head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("Connection: close\r\n\r\n");
-    let timeout = left(deadline)?;
-    let written =
-        stream.set_write_timeout(Some(timeout)).and_then(|()| stream.write_all(head.as_bytes()));
-    written.map_err(|error| failure("write", &stream, &request.authority, &error))?;
-    let mut received = Received { stream, peer: &request.authority, bytes: Vec::new(), deadline };
+    let sent = connection.send(head.as_bytes(), left(deadline)?);
+    sent.map_err(|error| failure("write", &connection, &request.authority, &error))?;
+    let peer = &request.authority;
+    let mut received = Received { connection, peer, bytes: Vec::new(), deadline };
     received.response()
 }
 
@@ -116,7 +112,7 @@ fn left(deadline: Instant) -> Result<Duration, Failure> {
 
 /// What has come in so far.
 struct Received<'a> {
-    stream: TcpStream,
+    connection: Connection,
     peer: &'a str,
     bytes: Vec<u8>,
     deadline: Instant,
@@ -174,16 +170,8 @@ impl Received<'_> {
     /// Waits for the next bytes; 0 at the end.
     fn more(&mut self) -> Result<usize, Failure> {
         let mut buffer = [0; 4096];
-        let timeout = left(self.deadline)?;
-        let read = self.stream.set_read_timeout(Some(timeout)).and_then(|()| {
-            loop {
-                match self.stream.read(&mut buffer) {
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    read => break read,
-                }
-            }
-        });
-        let read = read.map_err(|error| failure("read", &self.stream, self.peer, &error))?;
+        let read = self.connection.receive(&mut buffer, left(self.deadline)?);
+        let read = read.map_err(|error| failure("read", &self.connection, self.peer, &error))?;
         self.bytes.extend_from_slice(buffer.get(..read).unwrap_or_default());
         Ok(read)
     }
@@ -210,18 +198,22 @@ fn status(line: &str) -> Result<u16, String> {
     number.ok_or_else(|| broken("HTTP status code", code))
 }
 
-/// The request that a redirect leads to; `None` where it leaves the host, or goes where this client
-/// cannot follow (https).
+/// The request that a redirect leads to; `None` where it leaves the host, or HTTP.
 fn follow(request: &Request, location: &str) -> Option<Request> {
     let host = |authority: &str| {
         authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_ascii_lowercase()
     };
+    let (scheme, port) = match location.split_once("://") {
+        Some(("http", _)) => (Scheme::Http, 80),
+        Some(("https", _)) => (Scheme::Https, 443),
+        _ => (request.scheme, 0),
+    };
     let (authority, path) = match location.split_once("://") {
-        Some(("http", rest)) => {
+        Some(("http" | "https", rest)) => {
             let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at(split);
             let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-            let authority = if has_port { authority.into() } else { format!("{authority}:80") };
+            let authority = if has_port { authority.into() } else { format!("{authority}:{port}") };
             (authority, path.to_owned())
         }
         Some(_) => return None,
@@ -238,31 +230,25 @@ fn follow(request: &Request, location: &str) -> Option<Request> {
     }
     let path = path.split('#').next().unwrap_or_default();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Some(Request { authority, path, headers: request.headers.clone() })
+    Some(Request { scheme, authority, path, headers: request.headers.clone() })
 }
 
-fn failure(what: &str, stream: &TcpStream, peer: &str, error: &std::io::Error) -> Failure {
+fn failure(what: &str, connection: &Connection, peer: &str, error: &std::io::Error) -> Failure {
+    if let Some(words) = tls_words(error) {
+        return Failure::Text(words);
+    }
     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
         return Failure::Deadline;
     }
     // Once the connection is reset the socket itself has forgotten its peer.
-    let local = stream.local_addr().map_or_else(|_| "?".into(), |it| it.to_string());
+    let local = connection.tcp().local_addr().map_or_else(|_| "?".into(), |it| it.to_string());
     Failure::Text(format!("{what} tcp {local}->{peer}: {what}: {}", words(error)))
-}
-
-/// As Go names an error number: without a capital.
-fn words(error: &std::io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    };
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread::{JoinHandle, spawn};
 
@@ -287,7 +273,12 @@ mod tests {
     fn ask(answers: &[&str]) -> (Result<Response, String>, Vec<String>, String) {
         let (authority, served) = serve(answers);
         let headers = vec![("Host".to_owned(), authority.clone())];
-        let request = Request { authority: authority.clone(), path: "/a/b?c".into(), headers };
+        let request = Request {
+            scheme: Scheme::Http,
+            authority: authority.clone(),
+            path: "/a/b?c".into(),
+            headers,
+        };
         let answer = get(&request, Duration::from_secs(5));
         (answer, served.join().unwrap(), authority)
     }
@@ -341,7 +332,12 @@ mod tests {
         // Nobody listens there any more.
         let (gone, served) = serve(&[]);
         served.join().unwrap();
-        let request = Request { authority: gone.clone(), path: "/".into(), headers: Vec::new() };
+        let request = Request {
+            scheme: Scheme::Http,
+            authority: gone.clone(),
+            path: "/".into(),
+            headers: Vec::new(),
+        };
         let refused =
             format!("Get \"http://{gone}/\": dial tcp {gone}: connect: connection refused");
         assert_eq!(get(&request, Duration::from_secs(5)), Err(refused));
@@ -351,12 +347,59 @@ mod tests {
     fn a_silent_server_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let authority = listener.local_addr().unwrap().to_string();
-        let request =
-            Request { authority: authority.clone(), path: "/".into(), headers: Vec::new() };
+        let request = Request {
+            scheme: Scheme::Http,
+            authority: authority.clone(),
+            path: "/".into(),
+            headers: Vec::new(),
+        };
         let error = get(&request, Duration::from_millis(50)).unwrap_err();
         assert_eq!(
             error,
             format!("Get \"http://{authority}/\": context deadline exceeded {TIMED_OUT}")
         );
+    }
+    /// A server that answers once over TLS, with a certificate that nobody has signed.
+    fn serve_tls(answer: &'static str) -> (String, JoinHandle<()>) {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let cert = include_bytes!("../../../tests/golden/tls/cert.pem");
+        let key = include_bytes!("../../../tests/golden/tls/key.pem");
+        let cert = CertificateDer::from_pem_slice(cert).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let served = spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let server = rustls::ServerConnection::new(std::sync::Arc::new(config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(server, stream);
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        (authority, served)
+    }
+
+    #[test]
+    fn any_certificate_will_do_but_there_has_to_be_one() {
+        let (authority, served) = serve_tls("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        let ask = |authority: String| {
+            let (scheme, path, headers) = (Scheme::Https, "/".to_owned(), Vec::new());
+            get(&Request { scheme, authority, path, headers }, Duration::from_secs(20))
+        };
+        assert_eq!(ask(authority), Ok(Response { status: 200, body: "hi".into() }));
+        served.join().unwrap();
+        let (authority, served) = serve(&["HTTP/1.1 400 Bad Request\r\n\r\n"]);
+        let expected = format!(
+            "Get \"https://{authority}/\": http: server gave HTTP response to HTTPS client"
+        );
+        assert_eq!(ask(authority), Err(expected));
+        served.join().unwrap();
     }
 }

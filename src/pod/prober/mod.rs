@@ -2,7 +2,10 @@
 //! a process forked for one call, which it leaves inside the pod's network namespace. From there
 //! the pod can be reached whatever its network is, and `localhost` is the pod's own.
 
+mod connection;
 mod exec;
+mod grpc;
+mod hpack;
 mod http;
 
 use super::event::{Hook, ProbeKind, ProbeResult};
@@ -11,7 +14,7 @@ use super::translate::expand;
 use crate::error::{Context, Error};
 use crate::kube::Pod;
 use crate::sys::{fs, ns};
-use http::Request;
+use http::{Request, Scheme};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use nix::fcntl::OFlag;
@@ -24,6 +27,9 @@ use std::time::{Duration, Instant};
 const TRIES: u32 = 3;
 /// For a hook that nothing else limits: the container's end ends it, or the deletion of its pod.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// How Go's client puts it that a server does not speak TLS.
+const PLAIN_ANSWER: &str = "server gave HTTP response to HTTPS client";
 
 /// Where to ask.
 #[derive(Clone, Debug)]
@@ -79,7 +85,16 @@ pub fn run_hook(target: &Target<'_>, which: Hook, timeout: Option<Duration>) -> 
         // Any answer will do, whatever its status.
         let answer = request(target, get, "kube-lifecycle/1.36").and_then(|request| {
             target.enter_network()?;
-            http::get(&request, timeout.unwrap_or(NO_LIMIT))
+            let timeout = timeout.unwrap_or(NO_LIMIT);
+            match http::get(&request, timeout) {
+                // As before Kubernetes 1.25 took the scheme for what it says.
+                Err(error) if error.ends_with(PLAIN_ANSWER) => {
+                    let headers = request.headers.into_iter();
+                    let headers = headers.filter(|(name, _)| name != "Authorization").collect();
+                    http::get(&Request { scheme: Scheme::Http, headers, ..request }, timeout)
+                }
+                answer => answer,
+            }
         });
         let story = format!("HTTP lifecycle hook ({path}) for {}", target.words());
         return answer.map(drop).map_err(|error| format!("{story} failed - error: {error}"));
@@ -128,6 +143,8 @@ fn ask(
         http_probe(target, get, timeout)
     } else if let Some(socket) = &probe.tcp_socket {
         tcp_probe(target, socket, timeout)
+    } else if let Some(check) = &probe.grpc {
+        grpc_probe(target, check, timeout)
     } else if let Some(exec) = &probe.exec {
         exec_probe(target, container, exec, timeout)
     } else {
@@ -164,9 +181,23 @@ fn tcp_probe(
 ) -> Result<ProbeResult, String> {
     let authority = authority(target, socket.host.as_deref(), &socket.port)?;
     target.enter_network()?;
-    Ok(match http::connect(&authority, Instant::now() + timeout) {
+    Ok(match connection::connect(&authority, Instant::now() + timeout) {
         Ok(_) => ProbeResult::Success,
         Err(error) => ProbeResult::Failure(error),
+    })
+}
+
+fn grpc_probe(
+    target: &Target<'_>,
+    check: &api::GRPCAction,
+    timeout: Duration,
+) -> Result<ProbeResult, String> {
+    let authority = authority(target, None, &IntOrString::Int(check.port))?;
+    target.enter_network()?;
+    let service = check.service.as_deref().unwrap_or_default();
+    Ok(match grpc::check(&authority, service, timeout) {
+        Ok(()) => ProbeResult::Success,
+        Err(why) => ProbeResult::Failure(why),
     })
 }
 
@@ -221,9 +252,8 @@ fn request(
     get: &api::HTTPGetAction,
     user_agent: &str,
 ) -> Result<Request, String> {
-    if get.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
-        return Err("HTTPS is not supported by runp yet".into());
-    }
+    let is_https = get.scheme.as_deref() == Some("HTTPS");
+    let scheme = if is_https { Scheme::Https } else { Scheme::Http };
     let authority = authority(target, get.host.as_deref(), &get.port)?;
     let path = get.path.as_deref().unwrap_or_default();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -255,7 +285,7 @@ fn request(
     if !is_clean(&path) || !headers.iter().all(|(name, value)| is_clean(name) && is_clean(value)) {
         return Err("net/http: invalid header field value or path".into());
     }
-    Ok(Request { authority, path: path.replace(' ', "%20"), headers })
+    Ok(Request { scheme, authority, path: path.replace(' ', "%20"), headers })
 }
 
 /// Host and port to ask. The pod itself answers on its loopback where it has no address.
@@ -321,7 +351,7 @@ mod tests {
         let mut text = String::new();
         with_target(get, |target, get| {
             text = match request(target, get, "kube-probe/1.36") {
-                Ok(Request { authority, path, headers }) => {
+                Ok(Request { authority, path, headers, .. }) => {
                     let headers = headers.iter().map(|(name, value)| format!(" {name}={value}"));
                     format!("{authority} {path}{}", headers.collect::<String>())
                 }
