@@ -125,11 +125,6 @@ fn what_cannot_be_is_refused_with_its_place() {
             "isn't enabled",
         ),
         ("/mounts", proc, "mounts[0]: \"/a/../proc/self\" cannot be mounted because it is inside"),
-        (
-            "/mounts",
-            json!([{"destination": "/a", "type": "bind", "source": "x"}]),
-            "must be absolute",
-        ),
         ("/mounts", json!([{"destination": "/a", "source": "x"}]), "mounts[0].type property"),
         (
             "/mounts",

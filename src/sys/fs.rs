@@ -64,6 +64,14 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_file_limited(&open(path, flags, 0)?, limit)
 }
 
+/// As [`read_limited`], from whatever has an end: a pipe is waited for.
+pub fn read_stream_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = open(path, OFlag::O_RDONLY | OFlag::O_NOCTTY, 0)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(errno)?;
+    if content.len() as u64 > limit { Err(Errno::EFBIG) } else { Ok(content) }
+}
+
 /// [`read_limited`] of an open file.
 pub fn read_file_limited(file: &File, limit: u64) -> Result<Vec<u8>> {
     let metadata = file.metadata().map_err(errno)?;

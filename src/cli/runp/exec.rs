@@ -55,7 +55,8 @@ fn process(flags: &flags::Exec, call: &Call, id: &str) -> Result<Process> {
 /// A process.json; what it says nothing about is as in the container.
 fn from_file(path: &Path, own: impl FnOnce() -> Result<Process>) -> Result<Process> {
     let reading = || format!("read {} (--process)", path.display());
-    let bytes = fs::read_limited(path, MAX_PROCESS).doing(reading)?;
+    // The caller's own words, and often a pipe: `--process <(…)`.
+    let bytes = fs::read_stream_limited(path, MAX_PROCESS).doing(reading)?;
     let (mut process, _) = bundle::process(&bytes).doing(reading)?;
     if process.capabilities().is_none() || process.rlimits().is_none() {
         let own = own()?;

@@ -176,6 +176,8 @@ fn access(rule: &LinuxDeviceCgroup) -> Result<u8> {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
+            // The word for all devices among those for access: runc passes over it.
+            'a' => 0,
             _ => return Err(Error::user(format!("\"{text}\": only r, w and m are known"))),
         };
     }

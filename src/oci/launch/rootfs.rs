@@ -392,6 +392,9 @@ fn pivot(no_pivot: bool, propagation: Option<(Propagation, bool)>, slots: &Slots
     let root = slots.root()?;
     nix::unistd::fchdir(root)?;
     if no_pivot {
+        bare(c"/proc")?;
+        bare(c"/sys")?;
+        nix::unistd::fchdir(root)?;
         mount::move_mount(root, open_path(c"/")?)?;
         mount::chroot(c".")?;
     } else {
@@ -409,6 +412,21 @@ fn pivot(no_pivot: bool, propagation: Option<(Propagation, bool)>, slots: &Slots
         // What the mounts have already.
         None | Some((Propagation::Slave, _)) => Ok(()),
         Some((how, recursive)) => mount::mount_propagate(AT_FDCWD, c"/", how, depth(recursive)),
+    }
+}
+
+/// Takes away what the host has mounted at `path`: without pivot_root(2) it would go on below the new
+/// root, and the kernel, which looks for a procfs in full view before it lets a user namespace mount
+/// another, would find it.
+fn bare(path: &CStr) -> Result<()> {
+    nix::unistd::fchdir(match open_path(path) {
+        Err(Errno::ENOENT) => return Ok(()),
+        opened => opened?,
+    })?;
+    match mount::umount_detached(c".") {
+        // Not a mount.
+        Err(Errno::EINVAL) => Ok(()),
+        done => done,
     }
 }
 

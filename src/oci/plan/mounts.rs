@@ -9,7 +9,7 @@ use crate::oci::cgroup::Mode as CgroupMode;
 use crate::sys::types::{AttrChange, NsKind, Propagation, attr};
 use oci_spec::runtime::Mount as SpecMount;
 use std::borrow::Cow;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -90,6 +90,11 @@ fn one(cx: &Topic<'_>, plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()>
     }
     let map = owner_map(cx, mount, &options, at)?;
     let mut made = made(mount, options, Target::Inside(target.clone()), at)?;
+    if let Origin::Bind { path, .. } = &mut made.origin {
+        // As runc has it: relative to the bundle, where the runtime need not be.
+        let source = cx.options.bundle.join(OsStr::from_bytes(path.as_bytes()));
+        *path = cstring(source.as_os_str().as_bytes(), at)?;
+    }
     // Root of a user namespace may not reach what root of the host does, and only the latter may
     // map owners of the host's file systems. And what a descriptor of this process leads to is in
     // this process's mount namespace alone.
@@ -186,10 +191,6 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
         },
         Some(recursive) => {
             let path = source.ok_or_else(|| missing(&format!("{at}.source")))?;
-            // Relative sources are relative to the bundle, where the runtime may not be.
-            if !path.is_absolute() {
-                return Err(Error::user(format!("{at}.source: must be absolute for a bind mount")));
-            }
             Origin::Bind { path: cstring(path.as_os_str().as_bytes(), at)?, recursive }
         }
         None if kind.is_empty() => return Err(missing(&format!("{at}.type"))),

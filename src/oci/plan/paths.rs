@@ -13,9 +13,14 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         let at = At::item("linux.readonlyPaths", index);
         plan.child(at, Step::ReadonlyPath(absolute(path, at)?));
     }
+    let mut masked = Vec::new();
     for (index, path) in cx.linux.masked_paths().iter().flatten().enumerate() {
         let at = At::item("linux.maskedPaths", index);
-        plan.child(at, Step::Mask(absolute(path, at)?));
+        let path = absolute(path, at)?;
+        if !masked.contains(&path) {
+            masked.push(path.clone());
+            plan.child(at, Step::Mask(path));
+        }
     }
     mounts::late(plan);
     let propagation = mounts::root_propagation(cx)?;
