@@ -34,7 +34,9 @@ fn host(file: &Path) -> Host {
         own: "".into(),
     });
     let cgroups = Some(Layout { mode, hierarchies: hierarchies.collect() });
-    Host { euid: 0, egid: 0, owner: 0, capabilities: (1 << 41) - 1, cgroups, permitted: None }
+    let apparmor = value["apparmor"] == true;
+    let capabilities = (1 << 41) - 1;
+    Host { euid: 0, egid: 0, owner: 0, capabilities, apparmor, cgroups, permitted: None }
 }
 
 fn options(mode: Mode) -> Options {
@@ -111,6 +113,21 @@ fn what_cannot_be_is_refused_with_its_place() {
             "/process/scheduler",
             json!({"policy": "SCHED_BATCH", "nice": 20}),
             "process.scheduler.nice: 20 is not -20 to 19",
+        ),
+        (
+            "/process/apparmorProfile",
+            json!("x"),
+            "process.apparmorProfile: apparmor: config provided but apparmor not supported",
+        ),
+        (
+            "/process/selinuxLabel",
+            json!("a:b:c:d"),
+            "process.selinuxLabel: selinux label is specified in config, but selinux is not supported",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"closID": "x"}),
+            "linux.intelRdt: intelRdt is specified in config, but Intel RDT is not supported",
         ),
         ("/linux/sysctl", sysctl, "\"kernel.core_pattern\" is not in a separate kernel namespace"),
         ("/linux/namespaces", json!([]), "a container needs a mount namespace"),

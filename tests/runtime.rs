@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "runtime/apparmor.rs"]
+mod apparmor;
 #[path = "runtime/attributes.rs"]
 mod attributes;
 #[path = "runtime/bad_input.rs"]

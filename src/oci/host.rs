@@ -2,7 +2,8 @@
 
 use super::cgroup::Layout;
 use crate::error::{Context, Result};
-use crate::sys::{cred, ns};
+use crate::sys::{cred, fs, ns};
+use std::path::Path;
 
 /// Facts about the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Host {
     pub owner: u32,
     /// Capabilities that can be had at all: the caller's own.
     pub capabilities: u64,
+    /// Whether the kernel confines by AppArmor.
+    pub apparmor: bool,
     /// Its cgroups; `None` where there are none.
     pub cgroups: Option<Layout>,
     /// For a rootless caller, what of them it may make cgroups in. That may be nothing, and device
@@ -59,7 +62,9 @@ impl Host {
         };
         let euid = cred::geteuid();
         let owner = if permitted.is_some() { ns::outer_user(euid).unwrap_or(euid) } else { euid };
+        let apparmor = fs::read_kernel_file(Path::new("/sys/module/apparmor/parameters/enabled"));
         Ok(Self {
+            apparmor: apparmor.is_ok_and(|enabled| enabled.starts_with('Y')),
             euid,
             owner,
             egid: cred::getegid(),

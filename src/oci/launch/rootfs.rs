@@ -29,6 +29,11 @@ pub(super) fn one(step: &Step, slots: &mut Slots) -> Result<()> {
         Step::Device(wanted) => device(slots.root()?, wanted),
         Step::Symlink { place, target } => symlink(slots.root()?, place, target),
         Step::Sysctl { path, value } => sysctl(path, value, slots),
+        Step::AppArmor(change) => {
+            let path = c"thread-self/attr/apparmor/exec";
+            let file = open_in_root(own_proc(slots)?, path, OFlag::O_WRONLY, 0)?;
+            fs::write_once(file.as_fd(), change.to_bytes())
+        }
         Step::Mask(path) => mask(path, slots),
         Step::ReadonlyPath(path) => readonly_path(slots.root()?, path),
         Step::PivotRoot { no_pivot, propagation } => pivot(*no_pivot, *propagation, slots),
@@ -328,18 +333,22 @@ fn symlink(root: BorrowedFd<'_>, place: &Place, target: &CStr) -> Result<()> {
     }
 }
 
-/// Through a procfs of our own that nobody else ever sees, so that nothing can be mounted over the
-/// file or stand in its place (CVE-2025-52881).
 fn sysctl(path: &CStr, value: &CStr, slots: &mut Slots) -> Result<()> {
+    let proc = own_proc(slots)?;
+    let sys = open_ordinary_in_root(proc, c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let file = open_ordinary_in_root(sys, path, OFlag::O_WRONLY)?;
+    fs::write_once(file.as_fd(), value.to_bytes())
+}
+
+/// A procfs of our own that nobody else ever sees, so that nothing can be mounted over a file or
+/// stand in its place (CVE-2025-52881, CVE-2019-16884).
+fn own_proc(slots: &mut Slots) -> Result<BorrowedFd<'_>> {
     if slots.proc.is_none() {
         let fs = mount::fsopen(c"proc")?;
         mount::fsconfig_create(&fs)?;
         slots.proc = Some(mount::fsmount(fs, attr::NOSUID | attr::NODEV | attr::NOEXEC)?);
     }
-    let proc = slots.proc.as_ref().ok_or(Errno::EBADF)?;
-    let sys = open_ordinary_in_root(proc, c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    let file = open_ordinary_in_root(sys, path, OFlag::O_WRONLY)?;
-    fs::write_once(file.as_fd(), value.to_bytes())
+    slots.proc.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
 }
 
 /// A directory is hidden by an empty read-only one, shared by all; anything else by the host's

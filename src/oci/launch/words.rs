@@ -118,6 +118,9 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         Step::User(_) if errno == Errno::EINVAL => "is the id mapped in the user namespace?",
         Step::Chdir(_) if errno == Errno::ENOTDIR => "the image has a file there",
         Step::Seccomp if errno == Errno::EINVAL => "does this kernel know the profile's flags?",
+        Step::AppArmor(_) if errno == Errno::ENOENT => {
+            "is the profile loaded, and AppArmor enabled?"
+        }
         Step::Listener(_) if matches!(errno, Errno::ENOENT | Errno::ECONNREFUSED) => {
             "is the agent running?"
         }

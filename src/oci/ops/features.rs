@@ -82,7 +82,7 @@ fn linux() -> Value {
             "knownFlags": SECCOMP_FLAGS,
             "supportedFlags": SECCOMP_FLAGS,
         },
-        "apparmor": { "enabled": false },
+        "apparmor": { "enabled": true },
         "selinux": { "enabled": false },
         "intelRdt": { "enabled": false },
         "mountExtensions": { "idmap": { "enabled": true } },

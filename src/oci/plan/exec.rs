@@ -20,7 +20,7 @@ pub fn exec(
     preserve_fds: u32,
     available: u64,
 ) -> Result<Plan> {
-    process::refuse_unsupported(process)?;
+    process::refuse_labels(process)?;
     let mut plan = Plan {
         cgroup: record.cgroup.clone(),
         namespaces: record.namespaces.clone(),
@@ -46,6 +46,7 @@ pub fn exec(
         plan.child(OWN, Step::BecomeRoot);
     }
     plan.child(OWN, Step::Session);
+    process::apparmor(process, &mut plan)?;
     process::terminal(process, false, &mut plan);
     let settings = Settings {
         process,

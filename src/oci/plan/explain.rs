@@ -104,6 +104,7 @@ impl Step {
             Self::Symlink { .. } => "symlink",
             Self::Console { .. } => "console",
             Self::Sysctl { .. } => "sysctl",
+            Self::AppArmor(_) => "apparmor",
             Self::Mask(_) => "mask",
             Self::ReadonlyPath(_) => "readonly-path",
             Self::PivotRoot { .. } => "pivot-root",
@@ -206,6 +207,7 @@ impl Step {
             Self::Sysctl { path, value } => {
                 write!(f, "write {} to /proc/sys/{}", text(value), text(path))
             }
+            Self::AppArmor(change) => write!(f, "apply AppArmor profile: {}", text(change)),
             Self::Mask(path) => write!(f, "mask /{}", text(path)),
             Self::ReadonlyPath(path) => write!(f, "make /{} read-only", text(path)),
             Self::PivotRoot { no_pivot: false, .. } => f.write_str("pivot_root"),

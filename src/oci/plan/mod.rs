@@ -212,12 +212,20 @@ fn rootfs(cx: &Topic<'_>) -> Result<PathBuf> {
     Ok(cx.options.bundle.join(root.path()))
 }
 
-/// What is not done is refused by name, never passed over.
+/// What is not done is refused by name, never passed over; in runc's words for a host without it.
 fn refuse_unsupported(cx: &Topic<'_>) -> Result<()> {
-    process::refuse_unsupported(cx.process)?;
+    process::refuse_labels(cx.process)?;
+    let profile = text_wanted(cx.process.apparmor_profile().as_deref());
+    if profile && !cx.host.apparmor {
+        let cause = "apparmor: config provided but apparmor not supported";
+        return Err(Error::user(cause).doing("process.apparmorProfile"));
+    }
     refuse(&[
-        ("linux.mountLabel", text_wanted(cx.linux.mount_label().as_deref())),
-        ("linux.intelRdt", cx.linux.intel_rdt().is_some()),
+        ("linux.mountLabel: selinux", text_wanted(cx.linux.mount_label().as_deref())),
+        (
+            "linux.intelRdt: intelRdt is specified in config, but Intel RDT",
+            cx.linux.intel_rdt().is_some(),
+        ),
     ])
 }
 

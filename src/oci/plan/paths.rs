@@ -1,7 +1,7 @@
 //! From the mounts to the new root: sysctls, read-only and masked paths, pivot_root.
 
 use super::step::{At, Step};
-use super::{OWN, Plan, Topic, cstring, inside, mounts};
+use super::{OWN, Plan, Topic, cstring, inside, mounts, process};
 use crate::error::{Error, Result};
 use crate::sys::types::{NsKind, Propagation};
 use std::ffi::CString;
@@ -9,6 +9,7 @@ use std::path::Path;
 
 pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     sysctls(cx, plan)?;
+    process::apparmor(cx.process, plan)?;
     for (index, path) in cx.linux.readonly_paths().iter().flatten().enumerate() {
         let at = At::item("linux.readonlyPaths", index);
         plan.child(at, Step::ReadonlyPath(absolute(path, at)?));

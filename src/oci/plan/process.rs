@@ -110,12 +110,23 @@ fn check_user(process: &Process) -> Result<()> {
     }
 }
 
-/// Fields of a process that are not done.
-pub(super) fn refuse_unsupported(process: &Process) -> Result<()> {
-    refuse(&[
-        ("process.apparmorProfile", text_wanted(process.apparmor_profile().as_deref())),
-        ("process.selinuxLabel", text_wanted(process.selinux_label().as_deref())),
-    ])
+/// The profile that the program is confined by, from its execution on. In the container's namespaces
+/// and before its paths are masked: the runtime needs a procfs of its own for it. What is executed
+/// first is `last` (selfexe), so the profile must let it execute the program, as those of engines do.
+pub(super) fn apparmor(process: &Process, plan: &mut Plan) -> Result<()> {
+    let at = At::field("process.apparmorProfile");
+    if let Some(profile) = process.apparmor_profile().as_deref().filter(|name| !name.is_empty()) {
+        plan.child(at, Step::AppArmor(cstring(format!("exec {profile}"), at)?));
+    }
+    Ok(())
+}
+
+/// Labels are refused in runc's words for a kernel without SELinux.
+pub(super) fn refuse_labels(process: &Process) -> Result<()> {
+    refuse(&[(
+        "process.selinuxLabel: selinux label is specified in config, but selinux",
+        text_wanted(process.selinux_label().as_deref()),
+    )])
 }
 
 /// What the parent does while the child has nothing left but to start. Limits come this late so

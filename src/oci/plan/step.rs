@@ -450,6 +450,8 @@ pub enum Step {
         /// Its value.
         value: CString,
     },
+    /// Be confined by an AppArmor profile from execve on: what is written to `attr/apparmor/exec`.
+    AppArmor(CString),
     /// Hide a file or directory.
     Mask(CString),
     /// Make a path read-only.
