@@ -21,42 +21,60 @@ const BURST: u32 = 25;
 const REFILL: i64 = 300;
 const COMBINED: &str = "(combined from similar events): ";
 
-/// The spam filter of one pod: a bucket of tokens.
+/// The spam filter of one pod: a bucket of tokens. What it holds back is counted all the same, and
+/// told with the next one that it lets through.
 pub struct Recorder {
     tokens: u32,
     refilled: Timestamp,
+    /// Names of events, and how often each was held back since it was last told.
+    held: Vec<(String, i32)>,
 }
 
 impl Recorder {
     /// A full one.
     pub fn new(now: Timestamp) -> Self {
-        Self { tokens: BURST, refilled: now }
+        Self { tokens: BURST, refilled: now, held: Vec::new() }
     }
 
     /// Adds `new` to `events`, the ones known of `pod`, oldest first.
     pub fn record(&mut self, events: &mut Vec<Event>, pod: &Pod, new: &PodEvent, now: Timestamp) {
-        if !self.admit(now) {
-            return;
-        }
         let mut event = event(pod, new, now);
-        let similar = events.iter().filter(|old| is_similar(old, &event, now)).count();
         let known = events.iter().any(|old| is_same(old, &event));
-        if similar >= MAX_SIMILAR && !known {
+        let similar = events.iter().filter(|old| is_similar(old, &event, now)).count();
+        // With this one there would be too many.
+        if similar + 1 >= MAX_SIMILAR && !known {
             event.message = event.message.map(|message| format!("{COMBINED}{message}"));
         }
-        match events.iter().position(|old| is_same(old, &event)) {
-            Some(at) => {
-                let old = events.remove(at);
-                event.count = Some(old.count.unwrap_or(1) + 1);
-                event.first_timestamp = old.first_timestamp;
-                event.metadata = old.metadata;
-                events.push(event);
+        let at = events.iter().position(|old| is_same(old, &event));
+        if !self.admit(now) {
+            if let Some(name) = at.and_then(|at| events.get(at)?.metadata.name.clone()) {
+                self.hold(name);
             }
-            None => events.push(event),
+            return;
         }
+        if let Some(old) = at.map(|at| events.remove(at)) {
+            event.count = Some(old.count.unwrap_or(1) + 1 + self.take_held(&old));
+            event.first_timestamp = old.first_timestamp;
+            event.involved_object = old.involved_object;
+            event.metadata = old.metadata;
+        }
+        events.push(event);
         events.retain(|old| age(old, now) < TIME_TO_LIVE);
         let surplus = events.len().saturating_sub(MAX_EVENTS);
         events.drain(..surplus);
+    }
+
+    fn hold(&mut self, name: String) {
+        if let Some((_, count)) = self.held.iter_mut().find(|(known, _)| *known == name) {
+            *count = count.saturating_add(1);
+        } else if self.held.len() < MAX_EVENTS {
+            self.held.push((name, 1));
+        }
+    }
+
+    fn take_held(&mut self, event: &Event) -> i32 {
+        let is_it = |(name, _): &(String, i32)| Some(name) == event.metadata.name.as_ref();
+        self.held.iter().position(is_it).map_or(0, |at| self.held.remove(at).1)
     }
 
     fn admit(&mut self, now: Timestamp) -> bool {
@@ -112,17 +130,19 @@ fn field_path(pod: &Pod, container: &str) -> String {
     format!("{}{{{container}}}", role.list())
 }
 
-/// The same thing again.
+/// The same thing again. Combined ones are one whatever container each is about.
 fn is_same(old: &Event, new: &Event) -> bool {
-    let combined =
-        |event: &Event| event.message.as_ref().is_some_and(|message| message.starts_with(COMBINED));
-    let message = old.message == new.message || (combined(old) && combined(new));
+    let is_combined = is_combined(old) && is_combined(new);
     let object = old.involved_object.field_path == new.involved_object.field_path;
-    message && object && is_of_reason(old, new)
+    (is_combined || (old.message == new.message && object)) && is_of_reason(old, new)
 }
 
 fn is_similar(old: &Event, new: &Event, now: Timestamp) -> bool {
-    is_of_reason(old, new) && age(old, now) <= SIMILAR_WITHIN
+    is_of_reason(old, new) && !is_combined(old) && age(old, now) <= SIMILAR_WITHIN
+}
+
+fn is_combined(event: &Event) -> bool {
+    event.message.as_ref().is_some_and(|message| message.starts_with(COMBINED))
 }
 
 fn is_of_reason(old: &Event, new: &Event) -> bool {
@@ -170,9 +190,9 @@ mod tests {
             let event = failing(&format!("failure {number}"));
             recorder.record(&mut events, &Pod::default(), &event, at(number));
         }
-        assert_eq!(events.len(), MAX_SIMILAR + 1);
+        assert_eq!(events.len(), MAX_SIMILAR);
         let last = events.last().unwrap();
-        assert_eq!(last.count, Some(3));
+        assert_eq!(last.count, Some(4));
         let message = last.message.as_deref().unwrap();
         assert_eq!(message, "(combined from similar events): failure 12");
     }
@@ -185,7 +205,9 @@ mod tests {
             recorder.record(&mut events, &Pod::default(), &failing("x"), at(0));
         }
         assert_eq!(events[0].count, Some(25));
-        recorder.record(&mut events, &Pod::default(), &failing("y"), at(TIME_TO_LIVE + 1));
+        recorder.record(&mut events, &Pod::default(), &failing("x"), at(REFILL));
+        assert_eq!(events[0].count, Some(51), "those held back are counted");
+        recorder.record(&mut events, &Pod::default(), &failing("y"), at(REFILL + TIME_TO_LIVE));
         assert_eq!(events.len(), 1);
     }
 }
