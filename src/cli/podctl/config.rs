@@ -80,7 +80,12 @@ pub fn namespace(paths: &Paths) -> Result<Option<String>> {
     Ok(store::read_json::<Settings>(&file(paths))?.and_then(|settings| settings.namespace))
 }
 
-/// Runs it; `given` is `-n`.
+/// `--context`: another cluster's commands are not for this machine.
+pub fn context(name: &str) -> std::result::Result<String, String> {
+    if name == NAME { Ok(name.to_owned()) } else { Err(format!("context {name:?} does not exist")) }
+}
+
+/// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     match &flags.what {
         What::View { minify: _, output } => {

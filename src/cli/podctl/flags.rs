@@ -39,6 +39,19 @@ pub struct Globals {
     /// Subnet of the pods' bridge, where there are no pods yet [default: 10.88.0.0/16 or a free one]
     #[arg(long, global = true, value_name = "CIDR")]
     pod_cidr: Option<String>,
+    /// The one context there is, podctl
+    #[arg(long, global = true, value_name = "NAME", value_parser = super::config::context,
+        hide = true)]
+    context: Option<String>,
+    /// Accepted for kubectl's sake: there is no server to find
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    kubeconfig: Option<String>,
+    /// Accepted for kubectl's sake: there is no server to wait for
+    #[arg(long, global = true, value_name = "DURATION", hide = true)]
+    request_timeout: Option<String>,
+    /// Accepted for kubectl's sake: there are no requests to log
+    #[arg(short = 'v', long = "v", global = true, value_name = "LEVEL", hide = true)]
+    verbosity: Option<String>,
 }
 
 /// kubectl's verbs, and podctl's own.
