@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say where and stop")]
 
 mod floor;
+mod image;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ fn main() {
     figures.push(version(work.path()));
     figures.push(size());
     figures.extend(pod::figures(&bundle.dir.join("rootfs")));
+    figures.extend(image::figures());
     print(&figures);
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&figures).expect("figures are plain data");
