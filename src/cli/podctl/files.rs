@@ -2,6 +2,7 @@
 
 use super::write::Files;
 use crate::error::{Context, Error, Result};
+use crate::image;
 use crate::kube::{self, Decoded, Fields};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -38,8 +39,12 @@ fn texts(names: &[String], recursive: bool) -> Result<Vec<(String, String)>> {
             continue;
         }
         if name.starts_with("http://") || name.starts_with("https://") {
-            return Err(Error::user(format!("{name}: runp reads manifests from files only"))
-                .hint(format!("curl -sSL {name} | podctl apply -f -")));
+            let content = image::registry::fetch(name, LIMIT)
+                .doing(|| format!("unable to read URL \"{name}\""))?;
+            let text = String::from_utf8(content)
+                .map_err(|_| Error::user(format!("error parsing {name}: it is not UTF-8 text")))?;
+            texts.push((name.to_owned(), text));
+            continue;
         }
         let path = Path::new(name);
         if !path.try_exists().doing(|| format!("stat {name}"))? {

@@ -40,8 +40,19 @@ const TRIES: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// A registry that wants more patience than this fails the pull; the kubelet's back-off goes on.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long the silence of a server is borne that has no image.
+const FETCH_PATIENCE: Duration = Duration::from_secs(30);
 /// Every credential once, a token renewed once, and a redirect of the scheme.
 const MAX_ROUNDS: u32 = 16;
+
+/// What is at `url`, which may be of any server: for manifests that are named by where they are.
+pub fn fetch(url: &str, limit: u64) -> Result<Vec<u8>> {
+    let host = url.split('/').nth(2).unwrap_or_default();
+    let client = Client::new(host, false, FETCH_PATIENCE)?;
+    let sent = client.send(&Request { url, ..Request::default() });
+    let document = sent.and_then(|response| response.document(limit));
+    document.map(|document| document.content).map_err(|failure| failure.into_error().0)
+}
 
 /// One place that has an image.
 pub(super) struct Source {
