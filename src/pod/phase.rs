@@ -22,11 +22,11 @@ pub fn shown<'a>(container: &'a ContainerState, state: &PodState) -> Shown<'a> {
         "ContainerCreating"
     };
     // What is not to be started again waits for nothing.
-    let waits = !container.finished && !(state.is_ending() && container.exit.is_some());
+    let is_over = container.finished || (state.is_ending() && container.exit.is_some());
     match (&container.waiting, &container.exit) {
         // Until its postStart hook has returned it does not count as running.
         _ if container.step == Step::Running => Shown::Running,
-        (Some(waiting), _) if waits => Shown::Waiting(&waiting.reason, &waiting.message),
+        (Some(waiting), _) if !is_over => Shown::Waiting(&waiting.reason, &waiting.message),
         (_, Some(exit)) => Shown::Terminated(exit),
         _ => Shown::Waiting(begins, ""),
     }

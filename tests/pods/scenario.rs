@@ -8,7 +8,7 @@ impl World {
     /// One command of a scenario.
     pub fn command(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
-        let text = || line.split_once('"').unwrap().1.trim_end_matches('"').to_owned();
+        let text = || quoted(line);
         match words.as_slice() {
             ["until", time] => self.until = span(time),
             ["delete", "at", time, "grace", grace] => {
@@ -32,47 +32,55 @@ impl World {
             ["volume", volume, "fails", ..] => {
                 self.sandbox_fails.push((SandboxFault::Volume((*volume).into()), text()));
             }
-            [container, rest @ ..] => {
-                let program = self.programs.entry((*container).to_owned()).or_default();
-                match rest {
-                    ["exits", codes, "after", time] => {
-                        program.exits =
-                            codes.split(',').map(|code| code.parse().unwrap()).collect();
-                        program.after = span(time);
-                    }
-                    ["ignores", "its", "stop", "signal"] => program.stubborn = true,
-                    ["cannot", "be", "killed", "until", time] => {
-                        program.stubborn = true;
-                        program.held_until = Some(span(time));
-                    }
-                    ["pulls", "its", "image", "for", time] => program.pulls = Some(span(time)),
-                    ["image", "is", "missing", ..] => {
-                        program.image_fails = Some((ImageFault::Pull, text()));
-                    }
-                    ["cannot", "start", ..] => {
-                        program.start_fails = Some((StartStage::Start, text()));
-                    }
-                    ["cannot", "be", "configured", ..] => {
-                        program.start_fails = Some((StartStage::Config, text()));
-                    }
-                    ["postStart", "fails", ..] => program.post_start_fails = Some(text()),
-                    ["postStart", "takes", time] => program.post_start_takes = Some(span(time)),
-                    ["preStop", "fails", ..] => program.pre_stop_fails = Some(text()),
-                    ["preStop", "takes", time] => program.pre_stop_takes = Some(span(time)),
-                    [probe, "passes", "from", from, "to", to] => {
-                        let name = NAMES.iter().find(|name| *name == probe).unwrap();
-                        program.passes.insert(name, (span(from), span(to)));
-                    }
-                    ["gets", "image", image, "at", time] => {
-                        let happening = Happening::Image((*container).into(), (*image).into());
-                        self.at(span(time), happening);
-                    }
-                    _ => panic!("no such command: {line}"),
-                }
-            }
+            [container, rest @ ..] => self.program(line, container, rest),
             [] => {}
         }
     }
+
+    /// What the programs of one container do.
+    fn program(&mut self, line: &str, container: &str, rest: &[&str]) {
+        let text = || quoted(line);
+        let program = self.programs.entry(container.to_owned()).or_default();
+        match rest {
+            ["exits", codes, "after", time] => {
+                program.exits = codes.split(',').map(|code| code.parse().unwrap()).collect();
+                program.after = span(time);
+            }
+            ["ignores", "its", "stop", "signal"] => program.stubborn = true,
+            ["cannot", "be", "killed", "until", time] => {
+                program.stubborn = true;
+                program.held_until = Some(span(time));
+            }
+            ["pulls", "its", "image", "for", time] => program.pulls = Some(span(time)),
+            ["image", "is", "missing", ..] => {
+                program.image_fails = Some((ImageFault::Pull, text()));
+            }
+            ["cannot", "start", ..] => {
+                program.start_fails = Some((StartStage::Start, text()));
+            }
+            ["cannot", "be", "configured", ..] => {
+                program.start_fails = Some((StartStage::Config, text()));
+            }
+            ["postStart", "fails", ..] => program.post_start_fails = Some(text()),
+            ["postStart", "takes", time] => program.post_start_takes = Some(span(time)),
+            ["preStop", "fails", ..] => program.pre_stop_fails = Some(text()),
+            ["preStop", "takes", time] => program.pre_stop_takes = Some(span(time)),
+            [probe, "passes", "from", from, "to", to] => {
+                let name = NAMES.iter().find(|name| *name == probe).unwrap();
+                program.passes.insert(name, (span(from), span(to)));
+            }
+            ["gets", "image", image, "at", time] => {
+                let happening = Happening::Image(container.into(), (*image).into());
+                self.at(span(time), happening);
+            }
+            _ => panic!("no such command: {line}"),
+        }
+    }
+}
+
+/// The text in quotation marks.
+fn quoted(line: &str) -> String {
+    line.split_once('"').unwrap().1.trim_end_matches('"').to_owned()
 }
 
 /// `90s`, `5m`, `250ms`, `1h`.

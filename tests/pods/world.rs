@@ -14,6 +14,7 @@ use runp::pod::machine::{deadline, next};
 use runp::pod::state::PodState;
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Plays a scenario on a pod, to its end.
 pub fn play(manifest: &str, scenario: &str) -> String {
@@ -236,20 +237,7 @@ impl World {
             }
             Action::StartContainer { container, attempt } => self.start(container, attempt),
             Action::RunHook { container, attempt, which, timeout } => {
-                let program = self.programs.get(&container).cloned().unwrap_or_default();
-                let (takes, fails) = match which {
-                    Hook::PreStop => (program.pre_stop_takes, program.pre_stop_fails),
-                    Hook::PostStart => (program.post_start_takes, program.post_start_fails),
-                };
-                let takes = takes.unwrap_or(SignedDuration::from_millis(50));
-                let limit = timeout.map_or(NEVER, |limit| limit.try_into().unwrap());
-                let failure = if takes > limit {
-                    Some("context deadline exceeded".to_owned())
-                } else {
-                    fails
-                };
-                let ms = takes.min(limit).as_millis().try_into().unwrap();
-                self.after_ms(ms, Event::HookDone { container, attempt, which, failure });
+                self.run_hook(container, attempt, which, timeout);
             }
             Action::Probe { container, attempt, kind } => {
                 let result = self.probe(&container, kind);
@@ -278,23 +266,44 @@ impl World {
                 self.after_ms(3, Event::KillFailed { container, attempt, message });
             }
             Action::ClosePorts { .. } => {}
-            Action::CancelPull { container: cancelled } => {
-                self.queue.retain(|(_, _, happening)| match happening {
-                    Happening::Event(
-                        Event::ImageReady { container, .. }
-                        | Event::ContainerStarted { container, .. },
-                    ) => *container != cancelled,
-                    _ => true,
-                });
-                let attempt = self.state.container(&cancelled).unwrap().next_attempt();
-                let (stage, message) = (StartStage::Create, "its worker died".into());
-                let container = cancelled;
-                self.after_ms(2, Event::ContainerFailed { container, attempt, stage, message });
-            }
+            Action::CancelPull { container } => self.cancel_pull(container),
             Action::Teardown => self.after_ms(30, Event::TornDown { failure: None }),
             Action::Remove | Action::Exit => self.over = true,
             Action::CleanContainer { .. } | Action::RecordEvent(_) => {}
         }
+    }
+
+    fn run_hook(
+        &mut self,
+        container: String,
+        attempt: u32,
+        which: Hook,
+        timeout: Option<Duration>,
+    ) {
+        let program = self.programs.get(&container).cloned().unwrap_or_default();
+        let (takes, fails) = match which {
+            Hook::PreStop => (program.pre_stop_takes, program.pre_stop_fails),
+            Hook::PostStart => (program.post_start_takes, program.post_start_fails),
+        };
+        let takes = takes.unwrap_or(SignedDuration::from_millis(50));
+        let limit = timeout.map_or(NEVER, |limit| limit.try_into().unwrap());
+        let failure =
+            if takes > limit { Some("context deadline exceeded".to_owned()) } else { fails };
+        let ms = takes.min(limit).as_millis().try_into().unwrap();
+        self.after_ms(ms, Event::HookDone { container, attempt, which, failure });
+    }
+
+    fn cancel_pull(&mut self, cancelled: String) {
+        self.queue.retain(|(_, _, happening)| match happening {
+            Happening::Event(
+                Event::ImageReady { container, .. } | Event::ContainerStarted { container, .. },
+            ) => *container != cancelled,
+            _ => true,
+        });
+        let attempt = self.state.container(&cancelled).unwrap().next_attempt();
+        let (stage, message) = (StartStage::Create, "its worker died".into());
+        let container = cancelled;
+        self.after_ms(2, Event::ContainerFailed { container, attempt, stage, message });
     }
 
     fn start(&mut self, container: String, attempt: u32) {
