@@ -7,6 +7,7 @@ use std::process::Command;
 
 const PROFILE: &str = "profile runp-test flags=(attach_disconnected,mediate_deleted) {
   file,
+  signal,
   deny /secret r,
 }
 ";
