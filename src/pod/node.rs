@@ -114,7 +114,7 @@ fn capacity(lib: &Path) -> BTreeMap<String, Quantity> {
     // The store may not have been made yet: then the disk is that of what it will be made in.
     let disk = lib.ancestors().find_map(|dir| nix::sys::statvfs::statvfs(dir).ok());
     if let Some(disk) = disk {
-        let bytes = u64::from(disk.blocks()) * disk.fragment_size();
+        let bytes = disk.blocks() * disk.fragment_size();
         add("ephemeral-storage", format!("{}Ki", bytes >> 10));
     }
     all

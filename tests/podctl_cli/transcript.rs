@@ -73,7 +73,10 @@ fn mask(text: &str) -> String {
             out.push_str(before);
             let end = from.find(|c: char| !(c.is_ascii_alphanumeric() || "-:.".contains(c)));
             let (word, after) = from.split_at(end.unwrap_or(from.len()));
-            out.push_str(&masked(word));
+            let shown = masked(word);
+            // An age of two digits is as wide as one of one digit, except where the line ends.
+            let ends = after.trim_end().is_empty() && shown.ends_with(' ');
+            out.push_str(if ends { shown.trim_end() } else { &shown });
             rest = after;
         }
         out.push_str(rest);

@@ -199,7 +199,7 @@ fn disk(lib: &Path) -> Option<Finding> {
     let space = percent(stat.blocks_available(), stat.blocks());
     // Some file systems do not count them.
     let inodes = percent(stat.files_available(), stat.files());
-    let free = stat.blocks_available() * stat.fragment_size() >> 30;
+    let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
     let detail = format!("{free} GiB free ({space}%), {inodes}% of the inodes");
     let fine = space.min(inodes) >= MIN_FREE_PERCENT;
     let hint = "podctl gc removes images that no pod uses";

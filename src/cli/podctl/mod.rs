@@ -58,7 +58,7 @@ use crate::error::{Context, Error, Result};
 use crate::kube;
 use crate::pod::Engine;
 use clap::{CommandFactory, FromArgMatches};
-use flags::{Cli, Verb};
+use flags::{Cli, Globals, Verb};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -125,59 +125,68 @@ fn run(cli: Cli) -> Outcome {
         return Ok(0);
     };
     match verb {
-        Verb::ApiResources(args) => return api_resources::run(&args),
-        Verb::ApiVersions(_) => return api_resources::versions(),
-        Verb::Auth(args) => return auth::run(&args),
-        Verb::Completion(args) => return completion::run(&args),
-        Verb::Explain(args) => return explain::run(&args),
-        Verb::Man { dir } => return help::write_pages(&dir).map(|()| 0).map_err(Into::into),
-        Verb::Version(args) => return version::run(&args),
-        _ => {}
+        Verb::ApiResources(args) => api_resources::run(&args),
+        Verb::ApiVersions(_) => api_resources::versions(),
+        Verb::Auth(args) => auth::run(&args),
+        Verb::Completion(args) => completion::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Man { dir } => help::write_pages(&dir).map(|()| 0).map_err(Into::into),
+        Verb::Version(args) => version::run(&args),
+        verb => with_instance(verb, &call(&cli.globals)?),
     }
-    let namespace = cli.globals.namespace.clone();
+}
+
+/// What the globals say.
+fn call(globals: &Globals) -> Result<Call> {
+    let namespace = globals.namespace.clone();
     namespace.as_deref().map_or(Ok(()), kube::namespace_name)?;
-    let engine = Engine::open(cli.globals.config()?)?;
+    let engine = Engine::open(globals.config()?)?;
     let namespace_given = namespace.is_some();
     let namespace = match namespace {
         Some(namespace) => namespace,
         None => config::namespace(&engine.config.paths)?.unwrap_or_else(|| "default".to_owned()),
     };
-    let call = Call { engine, namespace_given, namespace };
+    Ok(Call { engine, namespace_given, namespace })
+}
+
+/// The verbs that look at what an instance has, or change it.
+fn with_instance(verb: Verb, call: &Call) -> Outcome {
     match verb {
-        Verb::Annotate(args) => label::run(&call, &args, label::Map::Annotations),
-        Verb::Apply(args) => apply::run(&call, &args),
-        Verb::Attach(args) => attach::run(&call, &args),
-        Verb::ClusterInfo(args) => version::cluster_info(&call, &args),
-        Verb::Config(args) => config::run(&call, &args),
-        Verb::Cp(args) => cp::run(&call, &args),
-        Verb::Create(args) => create::run(&call, &args),
-        Verb::Debug(args) => debug::run(&call, &args),
-        Verb::Delete(args) => delete::run(&call, &args),
-        Verb::Describe(args) => describe::run(&call, &args),
-        Verb::Diff(args) => diff::run(&call, &args),
-        Verb::Doctor(args) => doctor::run(&call, &args),
-        Verb::Edit(args) => edit::run(&call, &args),
-        Verb::Events(args) => events::run(&call, &args),
-        Verb::Exec(args) => exec::run(&call, &args),
-        Verb::Get(args) => get::run(&call, &args),
-        Verb::Images(args) => images::run(&call, &args),
-        Verb::Label(args) => label::run(&call, &args, label::Map::Labels),
-        Verb::Load(args) => load::run(&call, &args),
-        Verb::Logs(args) => logs::run(&call, &args),
-        Verb::Patch(args) => patch::run(&call, &args),
-        Verb::PortForward(args) => port_forward::run(&call, &args),
-        Verb::Pull(args) => pull::run(&call, &args),
-        Verb::Replace(args) => replace::run(&call, &args),
-        Verb::Gc(args) => gc::run(&call, &args),
-        Verb::Inspect(args) => inspect::run(&call, &args),
-        Verb::Rmi(args) => rmi::run(&call, &args),
-        Verb::Run(args) => run::run(&call, &args),
-        Verb::Save(args) => save::run(&call, &args),
-        Verb::Tag(args) => tag::run(&call, &args),
-        Verb::Timeline(args) => timeline::run(&call, &args),
-        Verb::Top(args) => top::run(&call, &args),
-        Verb::Tree(args) => tree::run(&call, &args),
-        Verb::Wait(args) => wait::run(&call, &args),
+        Verb::Annotate(args) => label::run(call, &args, label::Map::Annotations),
+        Verb::Apply(args) => apply::run(call, &args),
+        Verb::Attach(args) => attach::run(call, &args),
+        Verb::ClusterInfo(args) => version::cluster_info(call, &args),
+        Verb::Config(args) => config::run(call, &args),
+        Verb::Cp(args) => cp::run(call, &args),
+        Verb::Create(args) => create::run(call, &args),
+        Verb::Debug(args) => debug::run(call, &args),
+        Verb::Delete(args) => delete::run(call, &args),
+        Verb::Describe(args) => describe::run(call, &args),
+        Verb::Diff(args) => diff::run(call, &args),
+        Verb::Doctor(args) => doctor::run(call, &args),
+        Verb::Edit(args) => edit::run(call, &args),
+        Verb::Events(args) => events::run(call, &args),
+        Verb::Exec(args) => exec::run(call, &args),
+        Verb::Get(args) => get::run(call, &args),
+        Verb::Images(args) => images::run(call, &args),
+        Verb::Label(args) => label::run(call, &args, label::Map::Labels),
+        Verb::Load(args) => load::run(call, &args),
+        Verb::Logs(args) => logs::run(call, &args),
+        Verb::Patch(args) => patch::run(call, &args),
+        Verb::PortForward(args) => port_forward::run(call, &args),
+        Verb::Pull(args) => pull::run(call, &args),
+        Verb::Replace(args) => replace::run(call, &args),
+        Verb::Gc(args) => gc::run(call, &args),
+        Verb::Inspect(args) => inspect::run(call, &args),
+        Verb::Rmi(args) => rmi::run(call, &args),
+        Verb::Run(args) => run::run(call, &args),
+        Verb::Save(args) => save::run(call, &args),
+        Verb::Tag(args) => tag::run(call, &args),
+        Verb::Timeline(args) => timeline::run(call, &args),
+        Verb::Top(args) => top::run(call, &args),
+        Verb::Tree(args) => tree::run(call, &args),
+        Verb::Wait(args) => wait::run(call, &args),
+        // The others need no instance.
         Verb::ApiResources(_)
         | Verb::ApiVersions(_)
         | Verb::Auth(_)
