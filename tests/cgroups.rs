@@ -273,7 +273,7 @@ fn the_unified_map_is_for_v2() {
     };
     if !case.v2() {
         let error = unified("memory.high", "16777216").unwrap_err().to_string();
-        assert_eq!(error, "linux.resources.unified: needs a cgroup v2 host");
+        assert_eq!(error, "linux.resources.unified: invalid configuration: needs a cgroup v2 host");
         return;
     }
     unified("memory.high", "16777216").unwrap();

@@ -42,7 +42,8 @@ impl Cgroup {
             (_, None) => Ok(()),
             (Mode::V2, Some(unified)) => v2::set_unified(self, unified),
             (Mode::V1 | Mode::Hybrid, Some(_)) => {
-                Err(Error::user("needs a cgroup v2 host").doing("linux.resources.unified"))
+                Err(Error::user("invalid configuration: needs a cgroup v2 host")
+                    .doing("linux.resources.unified"))
             }
         }
     }

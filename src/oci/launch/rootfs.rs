@@ -424,18 +424,21 @@ fn pivot(no_pivot: bool, propagation: Option<(Propagation, bool)>, slots: &Slots
     }
 }
 
-/// Takes away what the host has mounted at `path`: without pivot_root(2) it would go on below the new
-/// root, and the kernel, which looks for a procfs in full view before it lets a user namespace mount
-/// another, would find it.
+/// Takes away what the host has mounted at `path`, one on the other: without pivot_root(2) it would go
+/// on below the new root, and the kernel, which looks for a procfs in full view before it lets a user
+/// namespace mount another, would find it.
 fn bare(path: &CStr) -> Result<()> {
-    nix::unistd::fchdir(match open_path(path) {
-        Err(Errno::ENOENT) => return Ok(()),
-        opened => opened?,
-    })?;
-    match mount::umount_detached(c".") {
-        // Not a mount.
-        Err(Errno::EINVAL) => Ok(()),
-        done => done,
+    loop {
+        nix::unistd::fchdir(match open_path(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            opened => opened?,
+        })?;
+        match mount::umount_detached(c".") {
+            Ok(()) => {}
+            // Not a mount.
+            Err(Errno::EINVAL) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
     }
 }
 
