@@ -126,7 +126,7 @@ fn attaches(flags: &Flags) -> bool {
 }
 
 /// The pod's name and the image, if all flags agree.
-fn checked<'a>(flags: &'a Flags, dry_run: DryRun) -> Result<(&'a str, &'a str)> {
+fn checked(flags: &Flags, dry_run: DryRun) -> Result<(&str, &str)> {
     let wrong = |text: String| Err(usage("run", &text));
     let Some(name) = flags.words.first() else {
         return wrong("NAME is required for run".to_owned());

@@ -64,11 +64,11 @@ fn secret_type(causes: &mut Causes, secret: &Secret, data: &BTreeMap<String, Byt
         "kubernetes.io/dockercfg" => json_key(causes, data, ".dockercfg"),
         "kubernetes.io/tls" => ["tls.crt", "tls.key"].iter().for_each(|key| required(causes, key)),
         "kubernetes.io/ssh-auth" => required(causes, "ssh-privatekey"),
-        "kubernetes.io/basic-auth" => {
-            if !data.contains_key("username") && !data.contains_key("password") {
-                causes.required("data[username]");
-                causes.required("data[password]");
-            }
+        "kubernetes.io/basic-auth"
+            if !data.contains_key("username") && !data.contains_key("password") =>
+        {
+            causes.required("data[username]");
+            causes.required("data[password]");
         }
         "kubernetes.io/service-account-token" => {
             let annotations = secret.metadata.annotations.iter().flatten();

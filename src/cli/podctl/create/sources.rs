@@ -29,9 +29,8 @@ impl Sources {
     /// The data, by key, of the `kind` named `name`.
     pub fn read(&self, kind: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut found = Found { kind, name, data: BTreeMap::new() };
-        if !self.from_env_file.is_empty()
-            && !(self.from_file.is_empty() && self.from_literal.is_empty())
-        {
+        let others = !self.from_file.is_empty() || !self.from_literal.is_empty();
+        if others && !self.from_env_file.is_empty() {
             let text = "from-env-file cannot be combined with from-file or from-literal";
             return Err(Error::user(text));
         }
