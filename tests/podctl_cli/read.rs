@@ -46,6 +46,17 @@ metadata: {name: login}
 stringData: {password: secret}
 ";
 
+/// Deletes the pods of a case that fails.
+struct Undo<'a>(&'a Case);
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.run("delete -f objects.yaml --grace-period=0 --force");
+        }
+    }
+}
+
 #[test]
 fn reading_is_as_with_kubectl() {
     if !nix::unistd::geteuid().is_root() {
@@ -56,6 +67,7 @@ fn reading_is_as_with_kubectl() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     let case = Case::new();
     case.file("objects.yaml", OBJECTS);
+    let _undo = Undo(&case);
     let done = |line: &str| {
         let (status, _, err) = case.run(line);
         assert_eq!(status, 0, "{line}: {err}");
