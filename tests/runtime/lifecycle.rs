@@ -286,8 +286,10 @@ fn a_hundred_lives_leave_nothing() {
         case.runp(&["delete", "--force", &case.id]).ok();
     }
     case.assert_nothing_left();
-    if before[0].lines().count() == 1 {
-        assert_eq!(machine(), before);
+    let after = machine();
+    // Another case of this suite makes links that it moves into containers.
+    if before[0].lines().count() == 1 && !after[0].contains("rnetdev") {
+        assert_eq!(after, before);
     } else {
         eprintln!("SKIP links and rules: this network namespace has other users");
     }
