@@ -97,6 +97,7 @@ fn the_order_keeps_privilege_until_it_is_not_needed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_cannot_be_is_refused_with_its_place() {
     let case = cases().join("v2");
     let host = host(&case.join("host.json"));

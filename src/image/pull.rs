@@ -168,10 +168,7 @@ fn pull_from(
     let (manifest, bytes) = &resolved.manifest;
     let config = config(ingest, source, manifest).map_err(|it| failed(it, "failed to copy"))?;
     fetch(ingest, source, (manifest, &config.0), options)?;
-    let index = match &resolved.index {
-        Some((digest, _)) => Some(digest.clone()),
-        None => None,
-    };
+    let index = resolved.index.as_ref().map(|(digest, _)| digest.clone());
     ingest.put(&config.1)?;
     let incoming = Incoming {
         manifest: ingest.put(bytes)?,

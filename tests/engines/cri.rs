@@ -35,7 +35,7 @@ impl Kubelet {
         loop {
             let status =
                 self.client.call("/runtime.v1.ImageService/ImageStatus", &message).unwrap();
-            if status.get(1).get_text(1) != "" {
+            if !status.get(1).get_text(1).is_empty() {
                 return;
             }
             assert!(Instant::now() < deadline, "{image} does not appear");

@@ -53,7 +53,7 @@ fn a_container_runs_on_all_processors_and_exec_on_those_it_is_told_to() {
     case.config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
     case.up();
     assert_eq!(case.exec(show).ok(), "0\n");
-    let init = format!("grep Cpus_allowed_list /proc/1/status | cut -f2");
+    let init = "grep Cpus_allowed_list /proc/1/status | cut -f2".to_string();
     assert_eq!(case.exec(&init).ok(), all, "not of the init process");
 }
 
