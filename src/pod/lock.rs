@@ -48,7 +48,7 @@ pub fn is_held(paths: &Paths, uid: &str) -> Result<bool> {
 pub enum Told {
     /// It was started for it.
     Started(OwnedFd),
-    /// It was woken, by this pipe ([`wake::wake`]); `None` if it is only just starting.
+    /// It was woken, by this pipe (`pod::wake`); `None` if it is only just starting.
     Woken(Option<File>),
 }
 

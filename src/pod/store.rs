@@ -64,7 +64,7 @@ struct PublicRecord {
 pub enum Detail {
     /// All of it.
     All,
-    /// What a table shows ([`Brief`]).
+    /// What a table shows.
     Brief,
 }
 

@@ -6,7 +6,6 @@ use runp::pod::event::{Event, ImageFault, SandboxFault, StartStage};
 
 impl World {
     /// One command of a scenario.
-    #[expect(clippy::too_many_lines, reason = "one short arm for each command")]
     pub fn command(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         let text = || quoted(line);

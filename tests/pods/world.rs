@@ -222,7 +222,6 @@ impl World {
     }
 
     /// Does what is to be done, in a few virtual milliseconds.
-    #[expect(clippy::too_many_lines, reason = "one arm for each action")]
     fn act(&mut self, action: Action) {
         match action {
             Action::CreateSandbox { attempt } => {

@@ -82,7 +82,7 @@ pub fn forget(place: &Place) -> Result<()> {
 }
 
 /// The last step of a removal: the logs, the record, and the pod's place below `run` with the lock.
-/// Whoever waits for the record is told by the end of the monitor's `ear` ([`crate::pod::wake`]).
+/// Whoever waits for the record is told by the end of the monitor's `ear` (`pod::wake`).
 /// Should a part fail, the next command finds what is left and tries again.
 pub fn clean_up(place: &Place, ear: File) -> Result<()> {
     remove_tree(&place.logs())?;
