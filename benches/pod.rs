@@ -70,7 +70,7 @@ pub fn figures(rootfs: &Path) -> Vec<Figure> {
     ]
 }
 
-fn engine(root: &Path) -> Engine {
+pub fn engine(root: &Path) -> Engine {
     let paths = Paths {
         lib: root.join("lib"),
         run: root.join("run"),
@@ -82,7 +82,7 @@ fn engine(root: &Path) -> Engine {
     Engine::open(config).expect("an engine")
 }
 
-fn podctl(root: &Path, arguments: &[&str]) {
+pub fn podctl(root: &Path, arguments: &[&str]) {
     let root = ["--root", root.to_str().expect("a plain path")];
     succeed(PODCTL, root.iter().chain(arguments));
 }

@@ -7,6 +7,7 @@
 
 mod floor;
 mod image;
+mod many;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ fn main() {
     figures.push(version(work.path()));
     figures.push(size());
     figures.extend(pod::figures(&bundle.dir.join("rootfs")));
+    figures.extend(many::figures());
     figures.extend(image::figures());
     print(&figures);
     if let Some(file) = json {
