@@ -276,15 +276,16 @@ impl Log {
         let time = Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
         let mut base = self.path.clone().into_os_string();
         base.push(format!(".{time}"));
-        // One that was rotated in the same second must not be replaced, and sorts before this one.
-        let mut old = PathBuf::from(&base);
-        for number in 1.. {
-            if old.symlink_metadata().is_err() {
-                break;
-            }
-            let mut numbered = base.clone();
-            numbered.push(format!(".{number:03}"));
-            old = numbered.into();
+        // Those of the same second sort before this one. Their first may be removed already.
+        let newest = rotated(&self.path)?.pop().map(PathBuf::into_os_string);
+        let same = newest.and_then(|newest| {
+            let number = newest.as_encoded_bytes().strip_prefix(base.as_encoded_bytes())?;
+            let number = std::str::from_utf8(number).ok()?.trim_start_matches('.');
+            if number.is_empty() { Some(0) } else { number.parse::<u32>().ok() }
+        });
+        let mut old = base;
+        if let Some(number) = same {
+            old.push(format!(".{:03}", number + 1));
         }
         std::fs::rename(&self.path, &old)
             .doing(|| format!("rotate the log {}", self.path.display()))?;

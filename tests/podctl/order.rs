@@ -1,6 +1,6 @@
 //! The order in which the containers of a pod come and go.
 
-use super::instance::Instance;
+use super::instance::{Instance, wait_until};
 use k8s_openapi::api::core::v1::EphemeralContainer;
 use serde_json::Value;
 use std::fs;
@@ -69,8 +69,9 @@ fn init_containers_run_one_by_one_and_again_if_they_fail() {
     assert_eq!((&second["restartCount"], &second["ready"]), (&1.into(), &true.into()));
     assert_eq!(second["lastState"]["terminated"]["exitCode"], 3);
     assert_eq!(second["state"]["terminated"]["reason"], "Completed");
-    let log = fs::read_to_string(dir.join("log")).unwrap();
-    assert_eq!(log, "first\nsecond\nsecond\nmain\n");
+    let log = || fs::read_to_string(dir.join("log")).ok();
+    let log = wait_until(&dir, || log().filter(|log| log.contains("main")));
+    assert_eq!(log.as_deref(), Some("first\nsecond\nsecond\nmain\n"));
     assert_eq!(instance.podctl(&["logs", "init", "-c", "first"]).ok(), "");
     let reasons = reasons(&instance, "init");
     assert!(reasons.contains(&"spec.initContainers{second} Started".to_owned()), "{reasons:?}");

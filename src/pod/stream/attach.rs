@@ -48,17 +48,20 @@ pub fn attach(config: &Config, pod: &Pod, container: &str, options: &AttachOptio
         return Err(failed.unwrap_or_else(|| Error::system("a stream could not be made")));
     };
     let resized = signalfd(&[Signal::SIGWINCH]).doing(|| "watch the terminal's size")?;
-    wake::wake(&run)?;
+    // A monitor that has gone, or goes before it lets us in, opens no end of our pipes.
+    let Some(monitor) = wake::wake(&run)? else { return Ok(0) };
     if options.stdin {
         pass_input_on(pod, container, &run, &dir, tty.as_ref())?;
     }
     let mut total = 0;
     while stdout.is_open || stderr.is_open {
-        let mut fds = vec![resized.as_fd()];
+        let mut fds = vec![resized.as_fd(), monitor.as_fd()];
         fds.extend(
             [&*stdout, &*stderr].iter().filter(|one| one.is_open).map(|one| one.fifo.as_fd()),
         );
-        poll_in(&fds, None).doing(|| "wait for the container's output")?;
+        let ready = poll_in(&fds, None).doing(|| "wait for the container's output")?;
+        let is_gone = ready.get(1) == Some(&true);
+        let before = total;
         while let Ok(Some(_)) = resized.read_signal() {
             tty.iter().for_each(Terminal::resize);
         }
@@ -68,6 +71,9 @@ pub fn attach(config: &Config, pod: &Pod, container: &str, options: &AttachOptio
             if read >= MAY_HAVE_BEEN_FULL {
                 wake::wake(&run)?;
             }
+        }
+        if is_gone && total == before {
+            break;
         }
     }
     Ok(total)
