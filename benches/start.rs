@@ -39,14 +39,17 @@ fn main() {
     let json = arguments.next();
     let work = tempfile::tempdir().expect("a directory to work in");
     let bundle = Bundle::make(work.path());
-    let mut figures = bundle.run();
-    figures.push(bundle.exec());
-    figures.push(version(work.path()));
-    figures.push(size());
-    figures.extend(pod::figures(&bundle.dir.join("rootfs")));
-    figures.extend(many::figures());
-    figures.extend(image::figures());
-    print(&figures);
+    println!("{:<32} {:>10}  beside (ours to it)", "", "runp");
+    let mut figures = Vec::new();
+    let mut measured = |group: Vec<Figure>| {
+        group.iter().for_each(print);
+        figures.extend(group);
+    };
+    measured(bundle.run());
+    measured(vec![bundle.exec(), version(work.path()), size()]);
+    measured(pod::figures(&bundle.dir.join("rootfs")));
+    measured(many::figures());
+    measured(image::figures());
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&figures).expect("figures are plain data");
         fs::write(&file, text).expect("the JSON file");
@@ -201,14 +204,10 @@ fn size() -> Figure {
     figure("size of the binary", "MB", &sizes)
 }
 
-fn print(figures: &[Figure]) {
-    println!("{:<28} {:>10}  beside (ours to it)", "", "runp");
-    for figure in figures {
-        let peer = |(name, value): (&String, &f64)| {
-            format!("{name} {value:.2} ({:.2})", figure.ratio[name])
-        };
-        let peers: Vec<String> = figure.peers.iter().map(peer).collect();
-        let ours = format!("{:.2} {}", figure.ours, figure.unit);
-        println!("{:<28} {ours:>10}  {}", figure.name, peers.join(", "));
-    }
+fn print(figure: &Figure) {
+    let peer =
+        |(name, value): (&String, &f64)| format!("{name} {value:.2} ({:.2})", figure.ratio[name]);
+    let peers: Vec<String> = figure.peers.iter().map(peer).collect();
+    let ours = format!("{:.2} {}", figure.ours, figure.unit);
+    println!("{:<32} {ours:>10}  {}", figure.name, peers.join(", "));
 }
