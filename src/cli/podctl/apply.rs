@@ -1,7 +1,7 @@
 //! `podctl apply`: manifests in, objects made or merged with what there is.
 
 use super::flags::{parse_bool, parse_duration};
-use super::write::{self, DryRun, Files, Printer, Sent};
+use super::write::{self, DryRun, Files, Printer, Sent, Unknown};
 use super::{Call, Outcome, done, files, tell};
 use crate::error::{Error, Kind, Result};
 use crate::kube::{Decoded, Object, Resource, Selector};
@@ -18,10 +18,8 @@ pub struct Flags {
     files: Files,
     #[command(flatten)]
     sent: Sent,
-    /// Unknown fields: strict refuses them, warn tells of them, ignore drops them
-    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
-        default_missing_value = "strict", default_value = "strict", hide_default_value = true)]
-    validate: String,
+    #[command(flatten)]
+    unknown: Unknown,
     /// Only the manifests with these labels; with --prune what may be removed
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
@@ -72,7 +70,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     checked(flags)?;
     let mut printer = flags.sent.printer()?;
     let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
-    let mut manifests = files::read_as(&flags.files, write::fields(&flags.validate)?)?;
+    let mut manifests = files::read_as(&flags.files, flags.unknown.fields()?)?;
     if let Some(selector) = &selector {
         manifests.retain(|one| selector.matches(one.decoded.object.metadata().labels.as_ref()));
     }

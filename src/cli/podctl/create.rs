@@ -5,7 +5,7 @@ mod namespace;
 mod secret;
 mod sources;
 
-use super::write::{self, DryRun, Files, Printer, Sent, usage};
+use super::write::{self, DryRun, Files, Printer, Sent, Unknown, usage};
 use super::{Call, Outcome, done, files};
 use crate::error::{Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Selector};
@@ -45,10 +45,8 @@ pub struct Flags {
     sent: Sent,
     #[command(flatten)]
     saved: Saved,
-    /// Unknown fields: strict refuses them, warn tells of them, ignore drops them
-    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
-        default_missing_value = "strict", default_value = "strict", hide_default_value = true)]
-    validate: String,
+    #[command(flatten)]
+    unknown: Unknown,
     /// Only the manifests with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
@@ -101,7 +99,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let mut printer = flags.sent.printer()?;
     let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
     let mut failed = Vec::new();
-    let mut manifests = files::read_as(&flags.files, write::fields(&flags.validate)?)?;
+    let mut manifests = files::read_as(&flags.files, flags.unknown.fields()?)?;
     manifests.retain(|one| {
         let labels = one.decoded.object.metadata().labels.as_ref();
         selector.as_ref().is_none_or(|selector| selector.matches(labels))

@@ -2,7 +2,7 @@
 
 use super::create::make;
 use super::flags::parse_duration;
-use super::write::{self, DryRun, Files, Printer, Sent};
+use super::write::{self, DryRun, Files, Printer, Sent, Unknown};
 use super::{Call, Outcome, delete, done, files, print};
 use crate::error::{Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object};
@@ -18,10 +18,8 @@ pub struct Flags {
     files: Files,
     #[command(flatten)]
     sent: Sent,
-    /// Unknown fields: strict refuses them, warn tells of them, ignore drops them
-    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
-        default_missing_value = "strict", default_value = "strict", hide_default_value = true)]
-    validate: String,
+    #[command(flatten)]
+    unknown: Unknown,
     /// Note the object as what was applied last, for a later apply
     #[arg(long)]
     save_config: bool,
@@ -57,7 +55,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     if flags.force && printer.dry_run != DryRun::No {
         return Err(Error::user("--dry-run can not be used when --force is set").into());
     }
-    let mut manifests = files::read_as(&flags.files, write::fields(&flags.validate)?)?;
+    let mut manifests = files::read_as(&flags.files, flags.unknown.fields()?)?;
     if manifests.is_empty() {
         return Err(Error::user("no objects passed to replace").into());
     }

@@ -40,6 +40,29 @@ impl Files {
     }
 }
 
+/// What is done with unknown fields.
+#[derive(Args)]
+pub struct Unknown {
+    /// Unknown fields: strict refuses them, warn tells of them, ignore drops them
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
+        default_missing_value = "strict", default_value = "strict", hide_default_value = true)]
+    validate: String,
+}
+
+impl Unknown {
+    /// `--validate`.
+    pub fn fields(&self) -> Result<Fields> {
+        match self.validate.as_str() {
+            "strict" | "true" => Ok(Fields::Strict),
+            "warn" => Ok(Fields::Warn),
+            "ignore" | "false" => Ok(Fields::Ignore),
+            other => Err(Error::user(format!(
+                "invalid - validate option {other:?}; must be one of: strict (or true), warn, ignore (or false)"
+            ))),
+        }
+    }
+}
+
 /// What is done with the result.
 #[derive(Args)]
 pub struct Sent {
@@ -148,18 +171,6 @@ impl Printer {
             1 => print(&output::objects(objects, &self.format, Asked::One)?),
             _ => print(&output::objects(objects, &self.format, Asked::Many)?),
         }
-    }
-}
-
-/// `--validate`.
-pub fn fields(validate: &str) -> Result<Fields> {
-    match validate {
-        "strict" | "true" => Ok(Fields::Strict),
-        "warn" => Ok(Fields::Warn),
-        "ignore" | "false" => Ok(Fields::Ignore),
-        other => Err(Error::user(format!(
-            "invalid - validate option {other:?}; must be one of: strict (or true), warn, ignore (or false)"
-        ))),
     }
 }
 
