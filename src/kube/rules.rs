@@ -103,7 +103,7 @@ pub const RULES: &[Rule] = &[
     yes("spec.containers[].resources.requests.hugepages-2Mi"),
     yes("spec.containers[].resources.requests.memory"),
     so("spec.containers[].restartPolicy", "an init container with Always is a sidecar"),
-    only("spec.containers[].restartPolicyRules[].action", &["Restart"], ""),
+    yes("spec.containers[].restartPolicyRules[].action"),
     yes("spec.containers[].restartPolicyRules[].exitCodes.operator"),
     yes("spec.containers[].restartPolicyRules[].exitCodes.values"),
     yes("spec.containers[].securityContext.allowPrivilegeEscalation"),

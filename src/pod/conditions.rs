@@ -1,8 +1,8 @@
 //! The pod's status as the API shows it: phase, conditions, container statuses.
 
 use super::phase::{self, Shown, phase, shown};
-use super::probes;
 use super::state::{Condition, ContainerState, Exit, Phase, PodState, SandboxStep};
+use super::{probes, restart_all};
 use crate::kube::Pod;
 use crate::kube::resources::qos;
 use crate::kube::roster::{self, Role};
@@ -122,13 +122,15 @@ fn with_states(
 }
 
 fn terminated(exit: &Exit) -> api::ContainerState {
+    // Of an instance that nobody can find nobody knows when it was.
+    let time = |time| Some(Time(time)).filter(|_| !exit.id.is_empty());
     let terminated = api::ContainerStateTerminated {
         container_id: container_id(&exit.id),
         exit_code: exit.code,
-        finished_at: Some(Time(exit.finished_at)),
+        finished_at: time(exit.finished_at),
         message: Some(exit.message.clone()).filter(|message| !message.is_empty()),
         reason: Some(exit.reason.clone()),
-        started_at: Some(Time(exit.started_at)),
+        started_at: time(exit.started_at),
         ..Default::default()
     };
     api::ContainerState { terminated: Some(terminated), ..Default::default() }
@@ -163,7 +165,7 @@ struct Judgement<'a> {
 }
 
 /// The conditions, in the order in which the kubelet lists them.
-fn judge<'a>(pod: &Pod, state: &'a PodState) -> [Judgement<'a>; 5] {
+fn judge<'a>(pod: &Pod, state: &'a PodState) -> Vec<Judgement<'a>> {
     let plain = |name, status| Judgement { name, status, reason: None, message: None };
     let containers = judge_ready(pod, state);
     let mut ready = Judgement { name: "Ready", message: containers.message.clone(), ..containers };
@@ -175,14 +177,34 @@ fn judge<'a>(pod: &Pod, state: &'a PodState) -> [Judgement<'a>; 5] {
     let sandbox = plain("PodReadyToStartContainers", state.sandbox.step == SandboxStep::Ready);
     let trouble = state.sandbox.trouble.as_ref();
     let (reason, message) = trouble.map(|it| (&it.reason, &it.message)).unzip();
-    [
+    let mut all = vec![
         // The kubelet tells that there is no sandbox; here it is told why, too.
         Judgement { reason: reason.map(String::as_str), message: message.cloned(), ..sandbox },
         judge_initialized(state),
         ready,
         containers,
         plain("PodScheduled", true),
-    ]
+    ];
+    all.extend(judge_restarting(pod, state));
+    all
+}
+
+/// Only a pod with such a rule has it.
+fn judge_restarting(pod: &Pod, state: &PodState) -> Option<Judgement<'static>> {
+    let name = "AllContainersRestarting";
+    let spec = pod.spec.as_ref()?;
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    if !restart_all::may_happen(containers) {
+        return None;
+    }
+    let (status, reason) = match state.phase {
+        Phase::Succeeded => (false, Some("PodCompleted")),
+        Phase::Failed => (false, Some("PodFailed")),
+        _ if state.restarting => (true, Some("RestartAllContainersStarted")),
+        _ => (false, None),
+    };
+    let message = status.then(|| "container exited with restart policy rule".to_owned());
+    Some(Judgement { name, status, reason, message })
 }
 
 fn judge_initialized(state: &PodState) -> Judgement<'static> {

@@ -72,7 +72,7 @@ fn give_up(turn: &Turn<'_>, state: &mut PodState) {
 }
 
 /// In the next sandbox everything begins anew, the init containers too.
-fn begin_anew(state: &mut PodState) {
+pub fn begin_anew(state: &mut PodState) {
     state.initialized = false;
     for container in &mut state.containers {
         container.begun = false;
@@ -203,7 +203,7 @@ pub fn follow_sandbox(turn: &mut Turn<'_>, state: &mut PodState) {
             state.sandbox.retry = None;
             turn.actions.push(Action::StopSandbox { attempt });
         }
-        SandboxStep::Ready => start::start_next(turn, state),
+        SandboxStep::Ready if !state.restarting => start::start_next(turn, state),
         _ => {}
     }
 }

@@ -9,7 +9,7 @@ use super::event::{Event, Hook, ProbeKind};
 use super::restart::{Policy, Terms};
 use super::start::Ended;
 use super::state::{ContainerState, Deletion, End, KillReason, PodState, SandboxStep, Step};
-use super::{conditions, life, probes, start, stop};
+use super::{conditions, life, probes, restart_all, start, stop};
 use crate::kube::Pod;
 use crate::kube::roster::{self, Role};
 use k8s_openapi::api::core::v1 as api;
@@ -27,6 +27,7 @@ pub fn next(pod: &Pod, state: &mut PodState, event: &Event, now: Timestamp) -> V
     notice_deletion(&mut turn, state);
     life::notice_deadline(&mut turn, state);
     life::notice_end(&mut turn, state);
+    restart_all::follow(&mut turn, state);
     notice_images(&mut turn, state);
     start::cancel_pulls(&mut turn, state);
     stop::take_turns(&mut turn, &mut state.containers);
@@ -162,6 +163,7 @@ fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
             let doomed = match &state.deletion {
                 Some(deletion) => Some((KillReason::Deleted, deletion.grace)),
                 None if state.is_ending() => Some((KillReason::Ended, turn.grace())),
+                None if state.restarting => Some((KillReason::RestartAll, turn.grace())),
                 None if state.sandbox.step == SandboxStep::Ready => None,
                 None => Some((KillReason::Sandbox, turn.grace())),
             };
@@ -254,7 +256,7 @@ fn notice_deletion(turn: &mut Turn<'_>, state: &mut PodState) {
 
 /// A container whose image is another one now is restarted with it.
 fn notice_images(turn: &mut Turn<'_>, state: &mut PodState) {
-    if state.is_ending() || state.sandbox.step != SandboxStep::Ready {
+    if state.is_ending() || state.restarting || state.sandbox.step != SandboxStep::Ready {
         return;
     }
     for container in &mut state.containers {

@@ -31,6 +31,7 @@ pub mod recorder;
 pub mod references;
 mod refresh;
 mod restart;
+mod restart_all;
 pub mod sandbox;
 mod start;
 pub mod state;

@@ -55,11 +55,11 @@ impl<'a> Terms<'a> {
 
     /// Whether an instance that ended with `code` stays ended; `kill` if it was stopped by us.
     pub fn is_final(&self, kill: Option<KillReason>, code: i32) -> bool {
-        use KillReason::{Changed, Liveness, Sandbox, Startup};
-        let by_rule = self.rules.iter().any(|rule| is_met(rule, code));
+        use KillReason::{Changed, Liveness, RestartAll, Sandbox, Startup};
+        let by_rule = by_rule(self.rules, code).is_some();
         match (self.role, kill, self.policy) {
             (Role::Ephemeral, ..) => true,
-            (Role::Sidecar, ..) | (_, Some(Changed), _) => false,
+            (Role::Sidecar, ..) | (_, Some(Changed | RestartAll), _) => false,
             (Role::Init, ..) if code == 0 => true,
             _ if by_rule => false,
             (_, _, Policy::Never) => true,
@@ -68,6 +68,29 @@ impl<'a> Terms<'a> {
             (_, _, Policy::OnFailure) => code == 0,
         }
     }
+}
+
+/// What a restart rule asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The container is started again.
+    Restart,
+    /// All containers of the pod are ([`super::restart_all`]).
+    RestartAll,
+}
+
+/// What `rule` asks for where it is met.
+pub fn remedy(rule: &ContainerRestartRule) -> Option<Remedy> {
+    match rule.action.as_str() {
+        "Restart" => Some(Remedy::Restart),
+        "RestartAllContainers" => Some(Remedy::RestartAll),
+        _ => None,
+    }
+}
+
+/// What the first rule asks for that the exit status `code` meets.
+pub fn by_rule(rules: &[ContainerRestartRule], code: i32) -> Option<Remedy> {
+    rules.iter().find(|rule| is_met(rule, code)).and_then(remedy)
 }
 
 fn is_met(rule: &ContainerRestartRule, code: i32) -> bool {
@@ -202,13 +225,16 @@ mod tests {
         let container: Container = serde_json::from_value(serde_json::json!({
             "name": "c", "restartPolicy": "Never", "restartPolicyRules": [
                 {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}},
-                {"action": "Restart", "exitCodes": {"operator": "NotIn", "values": [0, 1, 42]}},
+                {"action": "RestartAllContainers",
+                 "exitCodes": {"operator": "NotIn", "values": [0, 1]}},
             ],
         }))
         .unwrap();
         let terms = Terms::new(Role::Regular, &container, Policy::Always);
         let codes = [0, 1, 2, 42].map(|code| terms.is_final(None, code));
         assert_eq!(codes, [true, true, false, false]);
+        let remedies = [0, 2, 42].map(|code| by_rule(terms.rules, code));
+        assert_eq!(remedies, [None, Some(Remedy::RestartAll), Some(Remedy::Restart)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::restart::{go_duration, go_millis, hold, later, raise};
 use super::state::{
     ContainerState, Exit, KillReason, PodState, SandboxStep, Step, Waiting, container_id,
 };
-use super::{order, probes, stop};
+use super::{order, probes, restart_all, stop};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::jiff::Timestamp;
 
@@ -49,7 +49,7 @@ pub fn start_next(turn: &mut Turn<'_>, state: &mut PodState) {
 
 /// When the starts want their next tick.
 pub fn deadline(state: &PodState) -> Option<Timestamp> {
-    if state.sandbox.step != SandboxStep::Ready || state.is_ending() {
+    if state.sandbox.step != SandboxStep::Ready || state.is_ending() || state.restarting {
         return None;
     }
     let is_free = !state.containers.iter().any(is_on_its_way);
@@ -184,7 +184,7 @@ pub fn ended(turn: &mut Turn<'_>, container: &mut ContainerState, end: &Ended<'_
         container.waiting = None;
     }
     match kill {
-        Some(KillReason::Deleted | KillReason::Ended) => {}
+        Some(KillReason::Deleted | KillReason::Ended | KillReason::RestartAll) => {}
         // The kubelet decides on these restarts before it kills: what counts is when the instance
         // before this one ended.
         Some(KillReason::Liveness | KillReason::Startup | KillReason::Sandbox) => {
@@ -192,6 +192,8 @@ pub fn ended(turn: &mut Turn<'_>, container: &mut ContainerState, end: &Ended<'_
             restart_after(turn, container, before);
         }
         Some(KillReason::Changed) => forget_backoff(container),
+        // It is begun anew with all the others, which no back-off holds.
+        _ if restart_all::asks(turn, container) => {}
         Some(KillReason::PostStart) | None => {
             restart_after(turn, container, Some(end.finished_at));
         }

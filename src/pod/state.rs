@@ -25,6 +25,8 @@ pub struct PodState {
     pub containers: Vec<ContainerState>,
     /// In the present sandbox the init containers have done their part.
     pub initialized: bool,
+    /// A restart rule asks for all containers to begin anew, and some still run.
+    pub restarting: bool,
     /// Why the pod has failed as a whole, whatever its containers do.
     pub failure: Option<Failure>,
     /// Set once the pod is told to go.
@@ -269,6 +271,8 @@ pub enum KillReason {
     Changed,
     /// The sandbox died.
     Sandbox,
+    /// A restart rule has all containers begin anew.
+    RestartAll,
 }
 
 /// How far the stopping of a container has come.

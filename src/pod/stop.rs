@@ -208,7 +208,7 @@ fn has_pre_stop(container: Option<&api::Container>) -> bool {
 fn announcement(turn: &Turn<'_>, container: &ContainerState, why: KillReason) -> String {
     let name = &container.name;
     let text = match why {
-        KillReason::Deleted | KillReason::Ended | KillReason::Sandbox => {
+        KillReason::Deleted | KillReason::Ended | KillReason::Sandbox | KillReason::RestartAll => {
             return format!("Stopping container {name}");
         }
         KillReason::PostStart => return "FailedPostStartHook".into(),

@@ -101,3 +101,66 @@ fn a_dead_sandbox_is_made_anew() {
     });
     instance.delete("failing");
 }
+
+const TOGETHER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: together}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  initContainers:
+  - name: setup
+    image: host
+    command: [sh, -c, "echo setup >> /data/log"]
+    volumeMounts: [{name: data, mountPath: /data}]
+  containers:
+  - name: worker
+    image: host
+    restartPolicy: Never
+    restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]
+    command: [sh, -c, "echo worker >> /data/log; [ -e /data/been ] && exec sleep 1000; read x < /data/gate; touch /data/been; exit 42"]
+    volumeMounts: [{name: data, mountPath: /data}]
+  - name: peer
+    image: host
+    command: [sh, -c, "echo peer >> /data/log; exec sleep 1000"]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, hostPath: {path: DIR}}]
+"#;
+
+#[test]
+fn a_rule_restarts_all_containers_in_place() {
+    let Some(instance) = Instance::new("together") else { return };
+    let dir = instance.path("data");
+    std::fs::create_dir(&dir).unwrap();
+    nix::unistd::mkfifo(&dir.join("gate"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    instance.apply(&TOGETHER.replace("DIR", dir.to_str().unwrap()));
+    let before = instance.wait_running("together");
+    std::fs::write(dir.join("gate"), "go\n").unwrap();
+    let status = instance.wait_for("together", |status| {
+        ["worker", "peer"].iter().all(|name| {
+            let container = container(status, name);
+            container["restartCount"] == 1 && container["state"]["running"].is_object()
+        })
+    });
+    assert_eq!(status["podIP"], before["podIP"], "the sandbox stays");
+    for name in ["worker", "peer"] {
+        let last = &container(&status, name)["lastState"]["terminated"];
+        assert_eq!(
+            (&last["reason"], &last["exitCode"], last.get("finishedAt"), last.get("containerID")),
+            (&"RestartingAllContainers".into(), &137.into(), None, None),
+            "{last:#}"
+        );
+    }
+    assert_eq!(status["initContainerStatuses"][0]["restartCount"], 1);
+    let conditions = status["conditions"].as_array().unwrap();
+    let restarting = conditions.iter().find(|it| it["type"] == "AllContainersRestarting").unwrap();
+    assert_eq!(restarting["status"], "False");
+    let mut log: Vec<String> =
+        std::fs::read_to_string(dir.join("log")).unwrap().lines().map(Into::into).collect();
+    log[1..3].sort();
+    log[4..].sort();
+    assert_eq!(log, ["setup", "peer", "worker", "setup", "peer", "worker"]);
+    instance.delete("together");
+    instance.assert_nothing_left();
+}
