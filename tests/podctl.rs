@@ -19,12 +19,16 @@ mod ending;
 mod fields;
 #[path = "podctl/logs.rs"]
 mod logs;
+#[path = "podctl/namespaces.rs"]
+mod namespaces;
 #[path = "podctl/nginx.rs"]
 mod nginx;
 #[path = "podctl/order.rs"]
 mod order;
 #[path = "podctl/reasons.rs"]
 mod reasons;
+#[path = "podctl/resources.rs"]
+mod resources;
 #[path = "podctl/restart.rs"]
 mod restart;
 #[path = "podctl/security.rs"]

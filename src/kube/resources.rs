@@ -84,14 +84,21 @@ pub fn quota(milli: i64) -> Option<i64> {
     (milli > 0).then(|| (milli.saturating_mul(PERIOD as i64) / 1000).max(MIN_QUOTA))
 }
 
-/// What the cgroup of `container` is given.
-pub fn container(container: &Container) -> Limits {
-    let limit = positive(container, Side::Limits, "cpu").map(Quantity::milli);
+/// What the cgroup of `container` of `pod` is given.
+pub fn container(pod: &Pod, container: &Container) -> Limits {
+    let request = quantity(container.resources.as_ref(), Side::Requests, "cpu");
+    let limit = limit(pod, container, "cpu");
     Limits {
-        shares: shares(requested(container, "cpu").map_or(0, Quantity::milli)),
-        quota: limit.and_then(quota),
-        memory: positive(container, Side::Limits, "memory").map(Quantity::value),
+        shares: shares(request.or(limit).map_or(0, Quantity::milli)),
+        quota: limit.map(Quantity::milli).and_then(quota),
+        memory: self::limit(pod, container, "memory").map(Quantity::value),
     }
+}
+
+/// The limit of `container`; without one that of the pod as a whole (kubelet `getCPULimit`).
+pub fn limit(pod: &Pod, container: &Container, name: &str) -> Option<Quantity> {
+    positive(container, Side::Limits, name)
+        .or_else(|| quantity(of_whole(pod), Side::Limits, name).filter(|quantity| *quantity > ZERO))
 }
 
 /// What the cgroup around all containers of `pod` is given: what they request together, and their
@@ -218,11 +225,31 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: u64) -> i32 
         Qos::Guaranteed => -997,
         Qos::BestEffort => 1000,
         Qos::Burstable => {
-            let bytes = i128::from(requested(container, "memory").map_or(0, Quantity::value));
+            let bytes = |it: &Container| requested(it, "memory").map_or(0, Quantity::value);
+            let (role, own) = (roster::find(pod, &container.name), bytes(container));
+            let counted = match role {
+                // A sidecar goes with the containers it serves, not before them.
+                Some((Role::Sidecar, _)) => {
+                    let spec = pod.spec.iter().flat_map(|spec| &spec.containers);
+                    own.max(spec.map(bytes).min().unwrap_or(0))
+                }
+                _ => own,
+            };
+            let bytes = i128::from(counted) + unshared(pod);
             let share = 1000 * bytes / i128::from(node_memory.max(1));
             i32::try_from((1000 - share).clamp(3, 999)).unwrap_or(999)
         }
     }
+}
+
+/// What each container has of the memory that the pod as a whole requests beyond what its containers
+/// do themselves.
+fn unshared(pod: &Pod) -> i128 {
+    let request = quantity(of_whole(pod), Side::Requests, "memory").filter(|it| *it > ZERO);
+    let (Some(whole), containers) = (request, containers(pod)) else { return 0 };
+    let own = together(&containers, |it| requested(it, "memory"));
+    let left = i128::from(whole.value()) - i128::from(own.value());
+    left / i128::try_from(containers.len().max(1)).unwrap_or(1)
 }
 
 /// `oom_score_adj` of the sandbox's pause process.
@@ -315,7 +342,7 @@ mod tests {
     fn cgroups_of_containers_and_pods() {
         let limited = json!({"limits": {"cpu": "500m", "memory": "64Mi"}});
         let asking = json!({"requests": {"cpu": "250m", "memory": "32Mi"}});
-        let first = |pod: &Pod| container(&containers(pod)[0].1);
+        let first = |pod: &Pod| container(pod, &containers(pod)[0].1);
         let both = pod_of(&[limited.clone(), asking.clone()]);
         let memory = Some(64 << 20);
         assert_eq!(first(&both), Limits { shares: 512, quota: Some(50_000), memory });
@@ -339,6 +366,43 @@ mod tests {
         assert_eq!(score(json!({"requests": {"memory": "8Gi"}})), 3);
         assert_eq!(score(json!({"requests": {"cpu": "1"}})), 999);
     }
+
+    #[test]
+    fn what_the_pod_requests_beyond_its_containers_is_shared_out() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "resources": {"requests": {"memory": "6Gi"}, "limits": {"memory": "7Gi", "cpu": "2"}},
+            "initContainers": [{"name": "side", "restartPolicy": "Always"}],
+            "containers": [
+                {"name": "a", "resources": {"requests": {"memory": "4Gi"}}},
+                {"name": "b", "resources": {"limits": {"cpu": "1"}}},
+            ],
+        }}))
+        .unwrap();
+        let all = containers(&pod);
+        let scores: Vec<i32> =
+            all.iter().map(|(_, it)| oom_score_adj(&pod, it, 16 << 30)).collect();
+        let third = 1000 - 1000 * 2 / (3 * 16);
+        assert_eq!(scores, [third, third - 250, third]);
+        let limits: Vec<_> = all.iter().map(|(_, it)| container(&pod, it)).collect();
+        assert!(limits.iter().all(|limits| limits.memory == Some(7 << 30)));
+        let quotas: Vec<_> = limits.iter().map(|limits| limits.quota).collect();
+        assert_eq!(quotas, [Some(200_000), Some(200_000), Some(100_000)]);
+        assert_eq!(limits[0].shares, 2048);
+    }
+
+    #[test]
+    fn a_sidecar_is_not_killed_before_those_it_serves() {
+        let asks = |memory: &str| json!({"requests": {"memory": memory}});
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "initContainers": [{"name": "side", "restartPolicy": "Always"}],
+            "containers": [
+                {"name": "a", "resources": asks("4Gi")}, {"name": "b", "resources": asks("2Gi")},
+            ],
+        }}))
+        .unwrap();
+        assert_eq!(oom_score_adj(&pod, &containers(&pod)[0].1, 8 << 30), 750);
+    }
+
     #[test]
     fn what_is_said_of_the_pod_decides_alone() {
         let of = |whole: Value| {

@@ -18,7 +18,7 @@ pub const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 ///
 /// Pause needs nothing: no capability, no device, no environment (each byte of which costs every
 /// pod a page), no mount but a `/proc` where other processes live in its pid namespace.
-pub fn spec(pod: &Pod, id: &str, rootfs: &Path, machine: Machine) -> Result<Spec> {
+pub fn spec(pod: &Pod, id: &str, rootfs: &Path, machine: &Machine) -> Result<Spec> {
     let mut namespaces = vec![json!({"type": "mount"}), json!({"type": "ipc"})];
     let mut mounts = Vec::new();
     if !is_on_host_network(pod) {

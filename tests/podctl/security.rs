@@ -117,3 +117,40 @@ spec:
     std::fs::remove_dir_all(&dir).unwrap();
     instance.assert_nothing_left();
 }
+
+#[test]
+fn strict_groups_are_those_of_the_manifest() {
+    let Some(instance) = Instance::new("groups") else { return };
+    // The image `host` has the host's files, which are this thread's own here.
+    for (name, content) in [
+        ("/etc/passwd", "root:x:0:0::/:/bin/sh\nwww:x:1000:1000::/:/bin/sh\n"),
+        ("/etc/group", "root:x:0:\nwww:x:1000:\nextra:x:50000:www\n"),
+    ] {
+        let path = instance.path(&name.replace('/', "_"));
+        std::fs::write(&path, content).unwrap();
+        let bind = nix::mount::MsFlags::MS_BIND;
+        nix::mount::mount(Some(&path), name, None::<&str>, bind, None::<&str>).unwrap();
+    }
+    for (policy, groups) in [("Merge", "1000 3000 50000\n"), ("Strict", "1000 3000\n")] {
+        let manifest = format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: groups}}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext:
+    {{runAsUser: 1000, supplementalGroups: [3000], supplementalGroupsPolicy: {policy}}}
+  containers: [{{name: c, image: host, command: [sleep, "1000"]}}]
+"#
+        );
+        instance.apply(&manifest);
+        instance.wait_running("groups");
+        assert_eq!(instance.sh("groups", "c", "id -G"), groups, "{policy}");
+        instance.delete("groups");
+    }
+    for name in ["/etc/passwd", "/etc/group"] {
+        nix::mount::umount(name).unwrap();
+    }
+    instance.assert_nothing_left();
+}

@@ -1,7 +1,9 @@
 //! Volumes: made, shared, checked, and gone.
 
 use super::instance::Instance;
+use nix::mount::{MsFlags, mount};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 #[test]
 fn volumes_are_what_the_manifest_says() {
@@ -70,5 +72,64 @@ spec:
     assert!(told.is_some());
     assert_eq!(instance.status("waiting").unwrap()["phase"], "Pending");
     instance.delete("waiting");
+    instance.assert_nothing_left();
+}
+
+/// Makes `dir` a mount that passes on what is mounted below it.
+fn share(dir: &Path) {
+    let none = None::<&str>;
+    mount(Some(dir), dir, none, MsFlags::MS_BIND, none).unwrap();
+    mount(none, dir, none, MsFlags::MS_SHARED, none).unwrap();
+}
+
+#[test]
+fn mounts_reach_as_far_as_the_manifest_says() {
+    let Some(instance) = Instance::new("propagation") else { return };
+    let dir = instance.path("shared");
+    for name in ["both", "late", "precious"] {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    std::fs::write(dir.join("precious/file"), "kept\n").unwrap();
+    share(&dir);
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: propagation}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: mounter
+    image: host
+    command: [sleep, "1000"]
+    securityContext: {privileged: true}
+    volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]
+  - name: follower
+    image: host
+    command: [sleep, "1000"]
+    volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]
+  - name: private
+    image: host
+    command: [sleep, "1000"]
+    volumeMounts: [{name: v, mountPath: /v}]
+  volumes: [{name: v, hostPath: {path: DIR}}]
+"#;
+    instance.apply(&manifest.replace("DIR", dir.to_str().unwrap()));
+    instance.wait_running("propagation");
+    let sh = |container: &str, script: &str| instance.sh("propagation", container, script);
+    sh("mounter", "mount -t tmpfs t /v/both && touch /v/both/made");
+    assert!(dir.join("both/made").exists(), "the host has it");
+    assert_eq!(sh("follower", "ls /v/both"), "made\n");
+    assert_eq!(sh("private", "ls /v/both"), "");
+    let none = None::<&str>;
+    mount(Some("t"), &dir.join("late"), Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    std::fs::write(dir.join("late/new"), "").unwrap();
+    assert_eq!(sh("follower", "ls /v/late"), "new\n");
+    assert_eq!(sh("mounter", "ls /v/late"), "new\n");
+    assert_eq!(sh("private", "ls /v/late"), "");
+    instance.delete("propagation");
+    for name in ["both", "late", ""] {
+        nix::mount::umount(&dir.join(name)).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(dir.join("precious/file")).unwrap(), "kept\n");
     instance.assert_nothing_left();
 }

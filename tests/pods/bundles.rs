@@ -59,6 +59,12 @@ fn bundle(manifest: &str) -> Value {
         read_only: false,
     });
     let mounted: Vec<Source> = mounted.collect();
+    let machine = Machine {
+        memory: 8 << 30,
+        unified: false,
+        least_oom_score_adj: -1000,
+        huge_pages: vec!["2MB".into()],
+    };
     let spec = translate::spec(&Input {
         pod: &pod,
         container,
@@ -79,7 +85,7 @@ fn bundle(manifest: &str) -> Value {
             volumes: &mounted,
             hidden: &["/var/lib/runp".into()],
         },
-        machine: Machine { memory: 8 << 30, unified: false, least_oom_score_adj: -1000 },
+        machine: &machine,
         seccomp: None,
         host_devices: &[device()],
     });

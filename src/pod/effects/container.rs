@@ -200,7 +200,7 @@ impl Instance<'_> {
                 volumes: &mounted.sources,
                 hidden: &hidden,
             },
-            machine: sandbox::machine()?,
+            machine: &sandbox::machine()?,
             seccomp,
             host_devices: &devices,
         })

@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::net::hosts::{HostAlias, Resolver, hosts, hosts_of_node, resolv_conf};
 use crate::net::{PortMapping, loopback_up};
 use crate::oci::bundle::Bundle;
+use crate::oci::cgroup::stats::page_sizes;
 use crate::oci::ops::{self, CreateOptions};
 use crate::pod::event::SandboxFault;
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
@@ -97,7 +98,17 @@ fn prepare_volumes(place: &Place) -> std::result::Result<(), (SandboxFault, Erro
 pub fn machine() -> Result<Machine> {
     let cgroups = rustix::fs::statfs("/sys/fs/cgroup").map(|is| is.f_type);
     let unified = cgroups.is_ok_and(|kind| kind == CGROUP2);
-    Ok(Machine { memory: node_memory(), unified, least_oom_score_adj: least_oom_score_adj()? })
+    let limits_huge_pages = match unified {
+        true => fs::read_kernel_file(Path::new("/sys/fs/cgroup/cgroup.controllers"))
+            .is_ok_and(|controllers| controllers.split_whitespace().any(|it| it == "hugetlb")),
+        false => Path::new("/sys/fs/cgroup/hugetlb").is_dir(),
+    };
+    Ok(Machine {
+        memory: node_memory(),
+        unified,
+        least_oom_score_adj: least_oom_score_adj()?,
+        huge_pages: if limits_huge_pages { page_sizes() } else { Vec::new() },
+    })
 }
 
 /// Without `CAP_SYS_RESOURCE` no score can be lowered, proc_pid_oom_score_adj(5).
@@ -128,7 +139,7 @@ fn make_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
     let dir = place.bundle(id);
     make_private_dir(&dir)?;
     make_shm(place)?;
-    let spec = sandbox::spec(&place.pod, id, &pause_rootfs(place)?, machine()?)?;
+    let spec = sandbox::spec(&place.pod, id, &pause_rootfs(place)?, &machine()?)?;
     write_json(&dir.join("config.json"), &spec)?;
     let root = &place.config.paths.oci;
     let preserve_fds = hold_output(place, reply)?;

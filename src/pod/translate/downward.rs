@@ -3,7 +3,7 @@
 use super::names;
 use crate::error::{Error, Result};
 use crate::kube::quantity::{Quantity, ZERO};
-use crate::kube::{Pod, roster};
+use crate::kube::{Pod, resources, roster};
 use k8s_openapi::api::core::v1::{Container, ResourceFieldSelector};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -119,7 +119,10 @@ pub fn resource(
         }
     };
     let value = match side {
-        "limits" => list("limits").or_else(|| Quantity::parse(&has).ok()),
+        "limits" => {
+            let whole = || container.and_then(|it| resources::limit(pod, it, name));
+            list("limits").or_else(whole).or_else(|| Quantity::parse(&has).ok())
+        }
         "requests" => list("requests").or_else(|| list("limits")),
         _ => {
             return Err(Error::user(format!(

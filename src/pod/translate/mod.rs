@@ -50,7 +50,7 @@ pub struct Input<'a> {
     /// Where the container's files are.
     pub places: &'a Places<'a>,
     /// The machine.
-    pub machine: Machine,
+    pub machine: &'a Machine,
     /// The profile of the file that the container names ([`seccomp::Wanted::File`]).
     pub seccomp: Option<&'a LinuxSeccomp>,
     /// Every device of the host, for a privileged container.
@@ -58,7 +58,7 @@ pub struct Input<'a> {
 }
 
 /// What of the machine counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// Bytes of its memory.
     pub memory: u64,
@@ -66,6 +66,8 @@ pub struct Machine {
     pub unified: bool,
     /// Who may not lower OOM scores (`CAP_SYS_RESOURCE`) gives none below its own.
     pub least_oom_score_adj: i32,
+    /// The sizes of huge pages that cgroups limit (`2MB`); none without such a controller.
+    pub huge_pages: Vec<String>,
 }
 
 /// What a container needs of its sandbox.
@@ -139,7 +141,7 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
                 "additionalGids": input.user.groups,
             },
             "args": process::args(input)?,
-            "env": process::env(input),
+            "env": process::env(input)?,
             "cwd": image::config::cwd(&input.image.config, input.container.working_dir.as_deref()),
             // Neither inheritable nor ambient ones (CVE-2022-24769): who is not root has none.
             "capabilities": {
@@ -223,12 +225,16 @@ fn limits(limits: &Limits) -> Value {
 
 /// `linux.resources` of a container; the runtime itself allows the default devices.
 fn container_limits(input: &Input<'_>, all_devices: bool) -> Value {
-    let given = resources::container(input.container);
+    let given = resources::container(input.pod, input.container);
     let mut resources = limits(&given);
-    let pages = resources::huge_pages(input.container);
-    if !pages.is_empty() {
-        let page = |(size, limit)| json!({"pageSize": size, "limit": limit});
-        resources["hugepageLimits"] = pages.into_iter().map(page).collect();
+    let asked = resources::huge_pages(input.container);
+    let page = |size: &String| {
+        let limit = asked.iter().find(|(asked, _)| asked == size).map_or(0, |(_, limit)| *limit);
+        json!({"pageSize": size, "limit": limit})
+    };
+    // Without the controller nobody keeps a container to its pages, as under containerd.
+    if !input.machine.huge_pages.is_empty() {
+        resources["hugepageLimits"] = input.machine.huge_pages.iter().map(page).collect();
     }
     if input.machine.unified {
         // Out of memory, a container dies as a whole.

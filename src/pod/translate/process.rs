@@ -1,7 +1,7 @@
 //! What runs: program and environment.
 
 use super::Input;
-use super::names::hostname;
+use super::names;
 use crate::error::{Error, Result};
 use crate::image::config;
 use std::collections::BTreeSet;
@@ -15,15 +15,19 @@ pub fn args(input: &Input<'_>) -> Result<Vec<String>> {
     config::argv(&input.image.config, &command, &args)
 }
 
-/// The environment: the image's, the host name, the container's own, a later value in the place of
-/// an earlier one.
-pub fn env(input: &Input<'_>) -> Vec<String> {
-    let mut own = vec![("HOSTNAME".to_owned(), hostname(input.pod).to_owned())];
+/// The environment: the image's, the name that the kernel has, the container's own, a later value in
+/// the place of an earlier one.
+pub fn env(input: &Input<'_>) -> Result<Vec<String>> {
+    let hostname = match names::is_on_host_network(input.pod) {
+        true => names::hostname(input.pod).to_owned(),
+        false => names::kernel_hostname(input.pod)?,
+    };
+    let mut own = vec![("HOSTNAME".to_owned(), hostname)];
     if input.container.tty == Some(true) {
         own.push(("TERM".to_owned(), "xterm".to_owned()));
     }
     own.extend_from_slice(input.env);
-    config::env(&input.image.config, &own)
+    Ok(config::env(&input.image.config, &own))
 }
 
 /// As [`expand`], but each NAME has to have a value.

@@ -254,7 +254,7 @@ fn number(text: &str) -> u64 {
 
 /// The sizes of huge pages as cgroups name them (`2MB`), from the names in
 /// `/sys/kernel/mm/hugepages` (`hugepages-2048kB`).
-fn page_sizes() -> Vec<String> {
+pub fn page_sizes() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(Path::new("/sys/kernel/mm/hugepages")) else {
         return Vec::new();
     };
