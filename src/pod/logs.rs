@@ -27,6 +27,9 @@ const MAX_SIZE: u64 = 10 << 20;
 const MAX_FILES: usize = 5;
 /// Reads per wake-up, so that one loud container does not starve the others.
 const READS_PER_WAKE: usize = 64;
+/// A pipe that nobody fills is empty after so many rounds of such reads: it holds a megabyte
+/// (`/proc/sys/fs/pipe-max-size`), unless root of the host wants more.
+const ENDING_ROUNDS: usize = 2;
 
 /// The two streams, in the order of their descriptors.
 pub const STREAMS: [&str; 2] = ["stdout", "stderr"];
@@ -155,9 +158,14 @@ impl Capture {
         Ok(true)
     }
 
-    /// The attempt has ended: moves all that it left, an unfinished line too.
+    /// The attempt has ended: moves all that it left, an unfinished line too. What others go on
+    /// writing, as its children in a PID namespace that outlives it do, is no part of it.
     pub fn finish(&mut self) -> Result<()> {
-        while self.move_on(Flow::Ending)? {}
+        for _ in 0..ENDING_ROUNDS {
+            if !self.move_on(Flow::Ending)? {
+                break;
+            }
+        }
         for (stream, name) in self.streams.iter_mut().zip(STREAMS) {
             let pending = std::mem::take(&mut stream.pending);
             if let (false, Some(log)) = (pending.is_empty(), self.log.as_mut()) {
@@ -277,9 +285,10 @@ impl Log {
         let mut base = self.path.clone().into_os_string();
         base.push(format!(".{time}"));
         // Those of the same second sort before this one. Their first may be removed already.
-        let newest = rotated(&self.path)?.pop().map(PathBuf::into_os_string);
-        let same = newest.and_then(|newest| {
-            let number = newest.as_encoded_bytes().strip_prefix(base.as_encoded_bytes())?;
+        let mut all = rotated(&self.path)?;
+        let same = all.last().and_then(|newest| {
+            let newest = newest.as_os_str().as_encoded_bytes();
+            let number = newest.strip_prefix(base.as_encoded_bytes())?;
             let number = std::str::from_utf8(number).ok()?.trim_start_matches('.');
             if number.is_empty() { Some(0) } else { number.parse::<u32>().ok() }
         });
@@ -290,7 +299,8 @@ impl Log {
         std::fs::rename(&self.path, &old)
             .doing(|| format!("rotate the log {}", self.path.display()))?;
         *self = Self::open(&self.path)?;
-        for gone in rotated(&self.path)?.iter().rev().skip(MAX_FILES - 1) {
+        all.push(old.into());
+        for gone in all.iter().rev().skip(MAX_FILES - 1) {
             std::fs::remove_file(gone).doing(|| format!("remove the log {}", gone.display()))?;
         }
         Ok(())

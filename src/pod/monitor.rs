@@ -183,7 +183,7 @@ impl Monitor {
                 drop(error);
             }
         }
-        events.extend(self.reports());
+        events.extend(self.reports(&ended));
         self.decide(&events);
         let exits = self.exits(&ended);
         self.decide(&exits);
@@ -307,11 +307,12 @@ impl Monitor {
         Ok(())
     }
 
-    /// What the workers have reported.
-    fn reports(&mut self) -> Vec<Event> {
+    /// What the workers have reported, those among `reaped` for the last time.
+    fn reports(&mut self, reaped: &[Ended]) -> Vec<Event> {
+        let reaped: Vec<i32> = reaped.iter().map(|ended| ended.pid).collect();
         let mut events = Vec::new();
         self.workers.retain_mut(|worker| {
-            let (reported, ended) = worker.read();
+            let (reported, ended) = worker.read(&reaped);
             events.extend(reported);
             !ended
         });

@@ -70,10 +70,13 @@ impl Worker {
     }
 
     /// What it has reported since; true once it will report no more. One that dies without an
-    /// answer is answered for.
-    pub fn read(&mut self) -> (Vec<Event>, bool) {
+    /// answer is answered for. The `reaped` are processes that are gone: what a worker has forked
+    /// may hold its pipe open for longer than it lives.
+    pub fn read(&mut self, reaped: &[i32]) -> (Vec<Event>, bool) {
         let ended = match self.pipe.read_to_end(&mut self.buffer) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                reaped.contains(&self.pid)
+            }
             Ok(_) | Err(_) => true,
         };
         let mut events = Vec::new();
@@ -175,14 +178,16 @@ mod tests {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
         let action = Action::Teardown;
         let pipe = File::from(read);
-        let mut worker = Worker { pid: 0, pipe, action, buffer: Vec::new(), answered: false };
+        let mut worker = Worker { pid: 7, pipe, action, buffer: Vec::new(), answered: false };
         let mut end = File::from(write);
         end.write_all(b"\"Tick\"\n{\"SandboxE").unwrap();
-        assert_eq!(worker.read(), (vec![Event::Tick], false));
+        assert_eq!(worker.read(&[]), (vec![Event::Tick], false));
         worker.answered = false;
-        drop(end);
-        let (events, ended) = worker.read();
+        // What it has forked has the pipe.
+        let (events, ended) = worker.read(&[7]);
         assert!(ended);
         assert!(matches!(events[..], [Event::TornDown { failure: Some(_) }]));
+        drop(end);
+        assert!(worker.read(&[]).1);
     }
 }

@@ -145,7 +145,7 @@ fn slice(value: &Value, wanted: Slice) -> Found<'_> {
         return out(start);
     }
     if end > length || end < 0 {
-        return out(end - 1);
+        return out(end.saturating_sub(1));
     }
     if start > end {
         return Err(format!("starting index {start} is greater than ending index {end}"));

@@ -235,9 +235,12 @@ fn slice(text: &str) -> Option<Slice> {
     });
     let numbers = numbers.collect::<Option<Vec<Option<i64>>>>()?;
     match *numbers.as_slice() {
-        [Some(index)] => {
-            Some(Slice { start: Some(index), end: Some(index + 1), step: None, single: true })
-        }
+        [Some(index)] => Some(Slice {
+            start: Some(index),
+            end: Some(index.saturating_add(1)),
+            step: None,
+            single: true,
+        }),
         [start, end] => Some(Slice { start, end, step: None, single: false }),
         [start, end, step] => Some(Slice { start, end, step, single: false }),
         _ => None,
