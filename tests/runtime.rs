@@ -10,6 +10,8 @@ mod apparmor;
 mod attributes;
 #[path = "runtime/bad_input.rs"]
 mod bad_input;
+#[path = "runtime/binds.rs"]
+mod binds;
 #[path = "runtime/cgroups.rs"]
 mod cgroups;
 #[path = "runtime/console.rs"]

@@ -104,6 +104,20 @@ pub fn reset_signals() -> Result<()> {
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
 }
 
+/// Makes this process exit with 128+N at each of `signals`, until it executes another program. The
+/// first process of a PID namespace would else never see them, pid_namespaces(7).
+pub fn exit_on(signals: &[nix::sys::signal::Signal]) -> Result<()> {
+    use nix::sys::signal::{SigHandler, signal};
+    extern "C" fn exit(number: libc::c_int) {
+        // SAFETY: _exit(2) may be called from a handler, and does not return.
+        unsafe { libc::_exit(128 + number) }
+    }
+    signals.iter().try_for_each(|number| {
+        // SAFETY: the handler calls nothing that is not safe in one, and touches no memory.
+        unsafe { signal(*number, SigHandler::Handler(exit)) }.map(drop)
+    })
+}
+
 /// Clears close-on-exec.
 pub fn keep_on_exec(fd: impl AsFd) -> Result<()> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).map_err(super::clone::errno)

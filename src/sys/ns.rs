@@ -9,6 +9,21 @@ pub fn setns(fd: impl AsFd, flags: u64) -> Result<()> {
     Errno::result(unsafe { libc::setns(fd.as_fd().as_raw_fd(), flags as i32) }).map(drop)
 }
 
+/// setns(2) into several namespaces of the process that `pidfd` is of. The kernel takes the user
+/// namespace first, whose root may have no say in others that have another owner: they are joined
+/// before it where the caller may.
+pub fn setns_process(pidfd: impl AsFd, flags: u64) -> Result<()> {
+    let user = libc::CLONE_NEWUSER as u64;
+    let pidfd = pidfd.as_fd();
+    if flags & user == 0 || flags == user {
+        return setns(pidfd, flags);
+    }
+    match setns(pidfd, flags & !user) {
+        Err(Errno::EPERM) => setns(pidfd, flags),
+        joined => joined.and_then(|()| setns(pidfd, user)),
+    }
+}
+
 /// unshare(2) of namespaces.
 pub fn unshare(flags: u64) -> Result<()> {
     // SAFETY: takes one integer. Callers pass CLONE_NEW* only, which no other code relies on.

@@ -78,6 +78,8 @@ pub mod attr {
     pub const NOEXEC: u64 = 0x8;
     /// `MOUNT_ATTR__ATIME`: the bits of which exactly one mode is set; 0 is relatime.
     pub const ATIME: u64 = 0x70;
+    /// `MOUNT_ATTR_RELATIME`
+    pub const RELATIME: u64 = 0;
     /// `MOUNT_ATTR_NOATIME`
     pub const NOATIME: u64 = 0x10;
     /// `MOUNT_ATTR_STRICTATIME`

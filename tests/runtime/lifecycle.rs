@@ -71,6 +71,21 @@ fn a_created_container_is_deleted_without_force() {
     case.assert_nothing_left();
 }
 
+/// Nobody has to wait for the SIGKILL that follows, though process 1 sees no signal it does not ask
+/// for.
+#[test]
+fn a_created_container_ends_by_the_signals_of_the_polite() {
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        let Some(mut case) = Case::new("polite") else { return };
+        case.args(&["sleep", "1000"]);
+        let pid = case.create();
+        case.runp(&["kill", &case.id, signal]).ok();
+        assert!(has_exited(pid), "{signal}");
+        assert_eq!(case.status(), "stopped");
+        case.runp(&["start", &case.id]).fails(1, "cannot start a container that has stopped");
+    }
+}
+
 #[test]
 fn start_is_for_created_containers() {
     let Some(mut case) = Case::new("start") else { return };

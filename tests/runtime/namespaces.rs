@@ -167,6 +167,38 @@ fn those_of_others_are_joined_from_a_new_user_namespace() {
     second.assert_nothing_left();
 }
 
+/// What is the host's is joined with the host's rights, what the user namespace owns with either.
+#[test]
+fn namespaces_of_two_owners_are_joined() {
+    let Some(mut first) = Case::new("owned") else { return };
+    first.args(&["sleep", "1000"]);
+    first.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    for name in ["uidMappings", "gidMappings"] {
+        first.config["linux"][name] = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    }
+    let owner = first.up();
+    let Some(mut other) = Case::new("other") else { return };
+    other.args(&["sleep", "1000"]);
+    let stranger = other.up();
+    let Some(mut case) = Case::script("two", "sleep 1000") else { return };
+    case.config.as_object_mut().unwrap().remove("hostname");
+    let joined = [("user", "user", owner), ("ipc", "ipc", owner), ("uts", "uts", stranger)];
+    for (kind, name, pid) in [("network", "net", stranger)].into_iter().chain(joined) {
+        case.without_namespace(kind);
+        let namespaces = case.config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": kind, "path": format!("/proc/{pid}/ns/{name}")}));
+    }
+    let mounts = case.config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|mount| mount["type"] != "sysfs" && mount["type"] != "cgroup");
+    let pid = case.up();
+    let link = |pid: i32, name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+    let out = case.exec(SHOW).ok();
+    for (name, of) in [("user", owner), ("ipc", owner), ("uts", stranger), ("net", stranger)] {
+        assert_eq!(link(pid, name), link(of, name), "{name}");
+        assert!(out.contains(link(of, name).to_str().unwrap()), "exec, {name}: {out}");
+    }
+}
+
 #[test]
 fn versions_of_the_specification() {
     let Some(mut case) = Case::new("version") else { return };

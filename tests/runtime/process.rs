@@ -129,6 +129,18 @@ fn capabilities_are_what_is_asked_for() {
 }
 
 #[test]
+fn a_capability_that_cannot_be_ambient_is_warned_of() {
+    let Some(mut case) = Case::script("ambient", STATUS) else { return };
+    let sets = &mut case.config["process"]["capabilities"];
+    sets["inheritable"] = json!(["CAP_KILL"]);
+    sets["ambient"] = json!(["CAP_KILL", "CAP_CHOWN"]);
+    let done = case.run();
+    assert!(done.err.contains("can't raise ambient capability CAP_CHOWN: "), "{done:?}");
+    assert!(!done.err.contains("CAP_KILL"), "{done:?}");
+    assert_eq!(field(&done.out, "CapAmb"), "0000000000000020");
+}
+
+#[test]
 fn new_privileges_may_be_allowed() {
     let Some(mut case) = Case::script("privs", STATUS) else { return };
     case.config["process"]["noNewPrivileges"] = json!(false);

@@ -109,7 +109,7 @@ impl Parent<'_> {
             Forked::Parent { pidfd, .. } => pidfd,
             Forked::Child => {
                 drop(control);
-                let entered = ns::setns(&joined.0, joined.1);
+                let entered = ns::setns_process(&joined.0, joined.1);
                 match entered.and_then(|()| clone::clone3(flags | CLONE_PARENT, cgroup)) {
                     Ok(Forked::Child) => child::run(&self.plan.steps, &mut tools),
                     Ok(Forked::Parent { pidfd, .. }) => {

@@ -91,7 +91,7 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         Step::JoinNamespace(kind, _) => join(tools, *kind),
         Step::JoinContainer(kinds) => {
             let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
-            ns::setns(tools.container.as_ref().ok_or(Errno::EBADF)?, flags)?;
+            ns::setns_process(tools.container.as_ref().ok_or(Errno::EBADF)?, flags)?;
             let root = OFlag::O_PATH | OFlag::O_DIRECTORY;
             slots.root = Some(crate::sys::path::open_in_root(AT_FDCWD, c"/", root, 0)?);
             Ok(())
@@ -176,6 +176,9 @@ fn await_parent(tools: &Tools, barrier: Barrier) -> Result<()> {
 /// Waits for `start`, which connects and says go. If it is killed before it does, so is this: the
 /// container has stopped then, and nothing hangs.
 fn await_start(tools: &Tools) -> Result<()> {
+    use nix::sys::signal::Signal;
+    // As runc's: whoever stops a container that was never started is not made to wait.
+    exec::exit_on(&[Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM])?;
     let listener = tools.start.as_ref().ok_or(Errno::EBADF)?;
     let starter = socket::accept(listener)?;
     exec::dup_onto(starter, &tools.control)?;

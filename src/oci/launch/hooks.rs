@@ -177,7 +177,7 @@ fn become_hook(
     exec::reset_signals()?;
     if let Some(inside) = inside {
         let kinds = inside.kinds.iter().filter(|kind| **kind != NsKind::Pid);
-        ns::setns(inside.init, kinds.fold(0, |flags, kind| flags | kind.flag()))?;
+        ns::setns_process(inside.init, kinds.fold(0, |flags, kind| flags | kind.flag()))?;
     }
     exec::dup_to_stdio(stdin, 0)?;
     exec::dup_to_stdio(output, 1)?;

@@ -3,7 +3,9 @@
 //! never followed.
 
 use super::child::Slots;
-use crate::oci::plan::step::{Device, Inherit, Mount, Origin, Place, Step, Target, TargetCheck};
+use crate::oci::plan::step::{
+    Device, Inherit, Mount, Origin, Place, SourcePath, Step, Target, TargetCheck,
+};
 use crate::sys::make::{Leaf, make_in_root, make_missing_in_root};
 use crate::sys::mount::{self, Depth};
 use crate::sys::path::{open_in_root, open_ordinary_in_root};
@@ -93,14 +95,15 @@ pub(super) fn make_mount(wanted: &Mount, sent: Option<OwnedFd>, slots: &mut Slot
         }
         Origin::Bind { .. } | Origin::Sent => {
             let tree = match &wanted.origin {
-                Origin::Bind { path, recursive } => {
+                Origin::Bind { path: SourcePath::Host(path), recursive } => {
                     mount::open_tree(AT_FDCWD, path, depth(*recursive))?
+                }
+                Origin::Bind { path: SourcePath::Inside(path), recursive } => {
+                    open_tree_in_root(slots.root()?, path, depth(*recursive))?
                 }
                 _ => sent.ok_or(Errno::EBADF)?,
             };
-            if !wanted.attr.is_empty() {
-                mount::mount_setattr(&tree, wanted.attr, Depth::One)?;
-            }
+            set_attributes(&tree, wanted)?;
             tree
         }
     };
@@ -115,6 +118,27 @@ pub(super) fn make_mount(wanted: &Mount, sent: Option<OwnedFd>, slots: &mut Slot
         }
     }
     Ok(())
+}
+
+/// open_tree(2) of what is there below the root by now; no link leads out of it.
+pub(super) fn open_tree_in_root(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    depth: Depth,
+) -> Result<OwnedFd> {
+    let path = if path.is_empty() { c"." } else { path };
+    mount::open_tree(open_in_root(root, path, OFlag::O_PATH, 0)?, c"", depth)
+}
+
+/// Those of the mount itself; where some may not be cleared, only those that are asked for.
+fn set_attributes(tree: &OwnedFd, wanted: &Mount) -> Result<()> {
+    if wanted.attr.is_empty() {
+        return Ok(());
+    }
+    match (mount::mount_setattr(tree, wanted.attr, Depth::One), wanted.attr_locked) {
+        (Err(Errno::EPERM), Some(kept)) => mount::mount_setattr(tree, kept, Depth::One),
+        (set, _) => set,
+    }
 }
 
 fn depth(recursive: bool) -> Depth {

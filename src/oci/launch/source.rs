@@ -4,9 +4,9 @@
 //! The parent goes into the container's mount namespace for that long, where it sees the mounts made
 //! so far, as the source may be one of them.
 
-use super::{Parent, barrier};
+use super::{Parent, barrier, rootfs};
 use crate::error::{Context, Result};
-use crate::oci::plan::step::{OwnerMap, Source};
+use crate::oci::plan::step::{OwnerMap, Source, SourcePath};
 use crate::sys::clone::{self, Forked};
 use crate::sys::mount::{self, Depth};
 use crate::sys::types::NsKind;
@@ -26,10 +26,20 @@ impl<'a> Parent<'a> {
             None => None,
         };
         let launched = self.launched()?;
-        let open = || mount::open_tree(AT_FDCWD, &source.path, depth(source.recursive));
-        // A descriptor of this process leads to where it was opened: here.
-        let is_open = source.path.as_bytes().starts_with(b"/proc/self/fd/");
-        let tree = if is_open { open()? } else { visit(&launched.pidfd, open)? };
+        let depth_of_tree = depth(source.recursive);
+        let tree = match &source.path {
+            SourcePath::Host(path) => {
+                let open = || mount::open_tree(AT_FDCWD, path, depth_of_tree);
+                // A descriptor of this process leads to where it was opened: here.
+                let is_open = path.as_bytes().starts_with(b"/proc/self/fd/");
+                if is_open { open()? } else { visit(&launched.pidfd, open)? }
+            }
+            SourcePath::Inside(path) => visit(&launched.pidfd, || {
+                let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
+                let root = fs::open(&self.plan.rootfs, directory, 0)?;
+                rootfs::open_tree_in_root(root.as_fd(), path, depth_of_tree)
+            })?,
+        };
         if let Some((index, depth)) = map {
             let (_, namespace) = self.maps.get(index).ok_or(Errno::EBADF)?;
             mount::mount_idmap(&tree, namespace.as_fd(), depth)

@@ -134,6 +134,9 @@ fn mount_hint(mount: &Mount, errno: Errno) -> Option<&'static str> {
         (TargetCheck::Ordinary, Errno::ELOOP | Errno::ENOTDIR) => {
             "it must be mounted on ordinary directory: the image has a link or a file there"
         }
+        (_, Errno::EPERM) if mount.attr_locked.is_some() => {
+            "a user namespace may not clear flags that the source's mount has: leave them out"
+        }
         (TargetCheck::OutsideProc, Errno::EPERM) => {
             "not allowed inside /proc, or without privilege"
         }

@@ -2,7 +2,7 @@
 
 use super::step::{
     At, Attribute, Limits, Mapper, Mount, NetDevice, Origin, OwnerMap, Place, Planned, Program,
-    Side, Source, Step, Target, User, UtsField, text,
+    Side, Source, SourcePath, Step, Target, User, UtsField, text,
 };
 use super::{Mode, Options, Plan};
 use crate::error::Result;
@@ -276,8 +276,8 @@ impl Display for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::Fs { kind, .. } => write!(f, "mount {}", text(kind))?,
-            Origin::Bind { path, recursive: true } => write!(f, "mount rbind {}", text(path))?,
-            Origin::Bind { path, recursive: false } => write!(f, "mount bind {}", text(path))?,
+            Origin::Bind { path, recursive: true } => write!(f, "mount rbind {path}")?,
+            Origin::Bind { path, recursive: false } => write!(f, "mount bind {path}")?,
             Origin::Sent => f.write_str("mount what was opened")?,
             Origin::There { .. } => f.write_str("remount")?,
         }
@@ -288,9 +288,18 @@ impl Display for Mount {
     }
 }
 
+impl Display for SourcePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(path) => f.write_str(&text(path)),
+            Self::Inside(path) => write!(f, "the container's /{}", text(path)),
+        }
+    }
+}
+
 impl Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "open {}", text(&self.path))?;
+        write!(f, "open {}", self.path)?;
         match &self.map {
             None => Ok(()),
             Some((OwnerMap::Namespace(path), _)) => write!(f, " mapped as in {}", text(path)),

@@ -2,14 +2,16 @@
 
 use super::namespaces;
 use super::options::{self, MountOptions, SUPER_BLOCK};
-use super::step::{At, Inherit, Mount, Origin, OwnerMap, Place, Source, Step, Target, TargetCheck};
+use super::step::{
+    At, Inherit, Mount, Origin, OwnerMap, Place, Source, SourcePath, Step, Target, TargetCheck,
+};
 use super::{OWN, Plan, Topic, cstring, inside, missing};
 use crate::error::{Error, Result};
 use crate::oci::cgroup::Mode as CgroupMode;
 use crate::sys::types::{AttrChange, NsKind, Propagation, attr};
 use oci_spec::runtime::Mount as SpecMount;
 use std::borrow::Cow;
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -83,17 +85,20 @@ fn one(cx: &Topic<'_>, plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()>
         let cause = format!("{at}: only the first mount can be on /");
         return Err(Error::user(cause));
     }
+    let destination = below(destination, &plan.rootfs);
+    let destination = destination.as_deref().unwrap_or(mount.destination());
     let target = inside(destination, at)?;
     let kind = mount.typ().as_deref().unwrap_or_default();
     if options.bind.is_none() && matches!(kind, "cgroup" | "cgroup2") {
         return cgroup(cx, plan, &options, &target, at);
     }
     let map = owner_map(cx, mount, &options, at)?;
+    let check = check(mount, destination, options.bind.is_some())
+        .map_err(|error| error.doing(at.to_string()))?;
     let mut made = made(mount, options, Target::Inside(target.clone()), at)?;
+    made.check = check;
     if let Origin::Bind { path, .. } = &mut made.origin {
-        // As runc has it: relative to the bundle, where the runtime need not be.
-        let source = cx.options.bundle.join(OsStr::from_bytes(path.as_bytes()));
-        *path = cstring(source.as_os_str().as_bytes(), at)?;
+        *path = source_path(cx, plan, mount, at)?;
     }
     // Root of a user namespace may not reach what root of the host does, and only the latter may
     // map owners of the host's file systems. And what a descriptor of this process leads to is in
@@ -119,6 +124,40 @@ fn one(cx: &Topic<'_>, plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()>
         plan.late.push((at, target));
     }
     Ok(())
+}
+
+/// As runc has it: relative to the bundle, where the runtime need not be. What lies below the root
+/// is looked up in there, or a link of the image's would lead to the host.
+fn source_path(cx: &Topic<'_>, plan: &Plan, mount: &SpecMount, at: At) -> Result<SourcePath> {
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    let source = cx.options.bundle.join(source);
+    match below(&source, &plan.rootfs) {
+        Some(inner) => inside(&inner, at).map(SourcePath::Inside),
+        None => cstring(source.as_os_str().as_bytes(), at).map(SourcePath::Host),
+    }
+}
+
+/// What is left of an absolute path below the root file system's directory on the host, by their
+/// names alone: a destination or source may say either.
+fn below(path: &Path, rootfs: &Path) -> Option<PathBuf> {
+    let rootfs = plain_path(rootfs);
+    if !path.is_absolute() || rootfs == Path::new("/") {
+        return None;
+    }
+    plain_path(path).strip_prefix(rootfs).ok().map(|inner| Path::new("/").join(inner))
+}
+
+/// The path without `.` and `..`.
+fn plain_path(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => drop(plain.pop()),
+            _ => {}
+        }
+    }
+    plain
 }
 
 fn parsed(mount: &SpecMount, at: At) -> Result<MountOptions<'_>> {
@@ -191,7 +230,8 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
         },
         Some(recursive) => {
             let path = source.ok_or_else(|| missing(&format!("{at}.source")))?;
-            Origin::Bind { path: cstring(path.as_os_str().as_bytes(), at)?, recursive }
+            let path = SourcePath::Host(cstring(path.as_os_str().as_bytes(), at)?);
+            Origin::Bind { path, recursive }
         }
         None if kind.is_empty() => return Err(missing(&format!("{at}.type"))),
         None => {
@@ -207,13 +247,16 @@ fn made(mount: &SpecMount, options: MountOptions<'_>, target: Target, at: At) ->
             }
         }
     };
-    let check =
-        check(mount, options.bind.is_some()).map_err(|error| error.doing(at.to_string()))?;
+    let (attr, attr_locked) = match origin {
+        Origin::Bind { .. } => options.of_bind(),
+        _ => (options.attr, None),
+    };
     Ok(Mount {
         origin,
         target,
-        check,
-        attr: options.attr,
+        check: TargetCheck::OutsideProc,
+        attr,
+        attr_locked,
         tree_attr: options.tree_attr,
         propagation: options.propagation,
     })
@@ -231,40 +274,33 @@ fn inherit(kind: &str, options: &MountOptions<'_>, target: &Target) -> Inherit {
 
 /// What of procfs may be covered, as runc has it.
 const COVERABLE: [&str; 11] = [
-    "proc/cpuinfo",
-    "proc/diskstats",
-    "proc/loadavg",
-    "proc/meminfo",
-    "proc/net/dev",
-    "proc/slabinfo",
-    "proc/stat",
-    "proc/swaps",
-    "proc/sys/crypto/fips_enabled",
-    "proc/sys/kernel/ns_last_pid",
-    "proc/uptime",
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "net/dev",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+    "uptime",
 ];
 
-fn check(mount: &SpecMount, bind: bool) -> Result<TargetCheck> {
-    let mut plain = PathBuf::new();
-    for component in mount.destination().components() {
-        match component {
-            Component::Normal(name) => plain.push(name),
-            Component::ParentDir => drop(plain.pop()),
-            _ => {}
-        }
-    }
+fn check(mount: &SpecMount, destination: &Path, bind: bool) -> Result<TargetCheck> {
+    let plain = plain_path(destination);
     let kind = mount.typ().as_deref().unwrap_or_default();
     if !bind && matches!(kind, "proc" | "sysfs") {
         return Ok(TargetCheck::Ordinary);
     }
-    match plain.strip_prefix("proc") {
+    match plain.strip_prefix("/proc") {
         Err(_) => Ok(TargetCheck::OutsideProc),
         Ok(below) if below.as_os_str().is_empty() && bind => Ok(TargetCheck::SourceIsProc),
-        Ok(_) if COVERABLE.iter().any(|path| plain == Path::new(path)) => {
+        Ok(below) if COVERABLE.iter().any(|path| below == Path::new(path)) => {
             Ok(TargetCheck::AllowedInProc)
         }
         Ok(_) => {
-            let destination = mount.destination().display();
+            let destination = destination.display();
             let cause = format!("{destination:?} cannot be mounted because it is inside /proc");
             Err(Error::user(cause))
         }
@@ -418,7 +454,7 @@ fn fs(
 }
 
 fn bind(path: CString, target: CString, options: &MountOptions<'_>) -> Mount {
-    plain(Origin::Bind { path, recursive: false }, target, options)
+    plain(Origin::Bind { path: SourcePath::Host(path), recursive: false }, target, options)
 }
 
 fn plain(origin: Origin, target: CString, options: &MountOptions<'_>) -> Mount {
@@ -427,6 +463,7 @@ fn plain(origin: Origin, target: CString, options: &MountOptions<'_>) -> Mount {
         target: Target::Inside(target),
         check: TargetCheck::OutsideProc,
         attr: options.attr,
+        attr_locked: None,
         tree_attr: AttrChange::default(),
         propagation: options.propagation.clone(),
     }
@@ -452,6 +489,19 @@ mod tests {
         let expected =
             c"lowerdir=/,volatile,upperdir=/bundle/rootfs/upper,workdir=/bundle/rootfs/work";
         assert_eq!(whole.as_c_str(), expected);
+    }
+
+    #[test]
+    fn paths_below_the_root_are_found_by_name() {
+        let below = |path: &str, root: &str| {
+            below(Path::new(path), Path::new(root)).map(|path| path.display().to_string())
+        };
+        assert_eq!(below("/b/rootfs/mnt/x", "/b/./rootfs/").as_deref(), Some("/mnt/x"));
+        assert_eq!(below("/b/rootfs/../rootfs/a/../../rootfs", "/b/rootfs").as_deref(), Some("/"));
+        assert_eq!(below("/b/rootfs2", "/b/rootfs"), None);
+        assert_eq!(below("/b/rootfs/../x", "/b/rootfs"), None);
+        assert_eq!(below("rootfs/x", "/rootfs"), None);
+        assert_eq!(below("/etc", "/"), None);
     }
 
     #[test]

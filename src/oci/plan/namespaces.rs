@@ -127,13 +127,18 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
 }
 
 /// Whether the child is born in a namespace that is joined. A PID namespace is entered in no other
-/// way, and a user namespace has to be before others are made. Once in a new user namespace, the
-/// child may not join those of the host's any more.
+/// way, and a user namespace has to be before others are made. Once in a user namespace, the child
+/// may join none any more that has another owner; whoever has no privilege outside may only then.
 fn born_in(cx: &Topic<'_>, kind: NsKind) -> bool {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let privileged = cx.host.capabilities & SYS_ADMIN != 0;
     match kind {
         NsKind::Pid | NsKind::User => true,
-        NsKind::Network | NsKind::Ipc | NsKind::Uts => cx.namespaces.is_new(NsKind::User),
-        NsKind::Mount | NsKind::Cgroup | NsKind::Time => false,
+        NsKind::Mount => false,
+        _ => {
+            let user = &cx.namespaces;
+            user.is_new(NsKind::User) || privileged && user.has(NsKind::User)
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct MountOptions<'a> {
     pub copy_up: bool,
     /// `idmap` or `ridmap`; true for the latter.
     pub id_map: Option<bool>,
+    /// Whether a flag was set or cleared by name.
+    pub named: bool,
     /// What is left: the file system's own, with their values.
     pub data: Vec<(&'a str, Option<&'a str>)>,
 }
@@ -56,14 +58,22 @@ fn one<'a>(option: &'a str, parsed: &mut MountOptions<'a>) -> Result<(), String>
         "tmpcopyup" => parsed.copy_up = true,
         "idmap" => parsed.id_map = Some(false),
         "ridmap" => parsed.id_map = Some(true),
+        "" | "defaults" => {}
         // The kernel's defaults, or without meaning for a new mount.
-        "" | "defaults" | "async" | "loud" | "norelatime" | "nostrictatime" | "nomand" => {}
-        _ if SUPER_BLOCK.contains(&option) => parsed.data.push((option, None)),
+        "async" | "loud" | "nomand" => parsed.named = true,
+        "atime" => parsed.forget(attr::NOATIME),
+        "norelatime" => parsed.forget(attr::RELATIME),
+        "nostrictatime" => parsed.forget(attr::STRICTATIME),
+        _ if SUPER_BLOCK.contains(&option) => {
+            parsed.named = true;
+            parsed.data.push((option, None));
+        }
         "copy-symlink" => return Err(format!("{option} is not supported")),
         _ => {
             if let Some(propagation) = propagation(option) {
                 parsed.propagation.push(propagation);
             } else if let Some(effect) = effect(option) {
+                parsed.named = true;
                 effect.apply(&mut parsed.attr);
             } else if let Some(effect) = option.strip_prefix('r').and_then(effect) {
                 effect.apply(&mut parsed.tree_attr);
@@ -76,6 +86,39 @@ fn one<'a>(option: &'a str, parsed: &mut MountOptions<'a>) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+impl MountOptions<'_> {
+    /// Takes back an access time mode that was named before. Alone it asks for nothing, as with
+    /// mount(8).
+    fn forget(&mut self, mode: u64) {
+        self.named = true;
+        if self.attr.clear & attr::ATIME != 0 && self.attr.set & attr::ATIME == mode {
+            self.attr.set &= !attr::ATIME;
+            self.attr.clear &= !attr::ATIME;
+        }
+    }
+
+    /// The attributes of a bind mount, and what to try where those of its source are locked. As with
+    /// runc: where no flag is named, all are the source's; where one is, the mount has those named
+    /// and no other. A user namespace may not clear what its parent has set; there the source keeps
+    /// what was not cleared by name. Without an access time mode named, the source's stays.
+    pub(super) fn of_bind(&self) -> (AttrChange, Option<AttrChange>) {
+        const FLAGS: u64 =
+            attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
+        if !self.named {
+            return (self.attr, None);
+        }
+        let AttrChange { set, clear } = self.attr;
+        let times = match clear & attr::ATIME != 0 || set & attr::NODIRATIME != 0 {
+            true => attr::ATIME | attr::NODIRATIME & !set,
+            false => 0,
+        };
+        let exact = AttrChange { set, clear: FLAGS & !set | times };
+        // NOSYMFOLLOW is never locked.
+        let kept = AttrChange { set, clear: clear | attr::NOSYMFOLLOW & !set | times };
+        (exact, Some(kept).filter(|kept| *kept != exact))
+    }
 }
 
 /// Propagation by its name; true for the recursive kind.
@@ -140,6 +183,30 @@ mod tests {
         assert_eq!(parsed("noatime,strictatime"), (attr::STRICTATIME, attr::ATIME));
         assert_eq!(parsed("nosuid,nodev"), (attr::NOSUID | attr::NODEV, 0));
         assert_eq!(parsed("noatime,relatime"), (0, attr::ATIME));
+    }
+
+    #[test]
+    fn a_bind_mount_has_the_flags_that_are_named() {
+        use attr::{ATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, STRICTATIME};
+        let of = |options: &str| {
+            let options: Vec<String> = options.split(',').map(String::from).collect();
+            let (exact, kept) = parse(&options).unwrap().of_bind();
+            (exact.set, exact.clear, kept.map(|kept| kept.clear))
+        };
+        let all = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW;
+        assert_eq!(of("rbind,rprivate"), (0, 0, None));
+        assert_eq!(of("bind,rw"), (0, all, Some(RDONLY | NOSYMFOLLOW)));
+        assert_eq!(of("bind,ro"), (RDONLY, all & !RDONLY, Some(NOSYMFOLLOW)));
+        assert_eq!(of("bind,async"), (0, all, Some(NOSYMFOLLOW)));
+        for nothing_of_times in
+            ["atime", "norelatime", "noatime,atime", "strictatime,nostrictatime"]
+        {
+            assert_eq!(of(nothing_of_times), (0, all, Some(NOSYMFOLLOW)), "{nothing_of_times}");
+        }
+        let times = ATIME | NODIRATIME;
+        assert_eq!(of("strictatime"), (STRICTATIME, all | times, Some(NOSYMFOLLOW | times)));
+        assert_eq!(of("nodiratime"), (NODIRATIME, all | ATIME, Some(NOSYMFOLLOW | ATIME)));
+        assert_eq!(of("diratime"), (0, all, Some(NOSYMFOLLOW | NODIRATIME)));
     }
 
     #[test]

@@ -200,12 +200,22 @@ fn bit(capability: &Capability) -> Option<u64> {
 
 /// A warning for each capability that is asked for and cannot be had: it is left out.
 pub fn missing_capabilities(process: &Process, available: u64) -> Vec<String> {
-    let Some(wanted) = process.capabilities() else { return Vec::new() };
-    let wanted = wanted.bounding().iter().chain(wanted.permitted()).flatten();
+    let Some(sets) = process.capabilities() else { return Vec::new() };
+    let wanted = sets.bounding().iter().chain(sets.permitted()).flatten();
     let missing = wanted.filter(|c| bit(c).is_none_or(|bit| bit & available == 0));
     let warning =
         |capability| format!("process.capabilities: CAP_{capability} cannot be had, ignored");
-    let warnings: std::collections::BTreeSet<String> = missing.map(warning).collect();
+    let has = |set: &Option<Capabilities>, one| set.as_ref().is_some_and(|set| set.contains(one));
+    let ambient = sets.ambient().iter().flatten();
+    let not_raised =
+        ambient.filter(|one| !has(sets.permitted(), one) || !has(sets.inheritable(), one));
+    // In runc's words.
+    let ambient = not_raised.map(|capability| {
+        let cause = "it is not both permitted and inheritable";
+        format!("can't raise ambient capability CAP_{capability}: {cause}")
+    });
+    let warnings: std::collections::BTreeSet<String> =
+        missing.map(warning).chain(ambient).collect();
     warnings.into_iter().collect()
 }
 

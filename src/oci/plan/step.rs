@@ -127,10 +127,10 @@ pub enum Origin {
         /// What it takes over from the directory that it covers.
         inherit: Inherit,
     },
-    /// A file or directory of the host.
+    /// A file or directory that is there.
     Bind {
-        /// Its path.
-        path: CString,
+        /// Where.
+        path: SourcePath,
         /// With the mounts below it.
         recursive: bool,
     },
@@ -141,6 +141,16 @@ pub enum Origin {
         /// New options of the file system.
         data: Vec<(CString, Option<CString>)>,
     },
+}
+
+/// Where the source of a bind mount is.
+#[derive(Debug)]
+pub enum SourcePath {
+    /// A path of the host.
+    Host(CString),
+    /// A path below the container's root, whose links lead nowhere else: mounts made by then are
+    /// part of it.
+    Inside(CString),
 }
 
 /// What a new tmpfs takes over from the directory that it covers.
@@ -158,8 +168,8 @@ pub enum Inherit {
 /// may not map its owners.
 #[derive(Debug)]
 pub struct Source {
-    /// Its path in the container's mount namespace as it is by then.
-    pub path: CString,
+    /// Its place in the container's mount namespace as it is by then.
+    pub path: SourcePath,
     /// With the mounts below it.
     pub recursive: bool,
     /// How owners are mapped; true for the mounts below too.
@@ -235,6 +245,8 @@ pub struct Mount {
     pub check: TargetCheck,
     /// Attributes of the mount itself.
     pub attr: AttrChange,
+    /// Those to try where attributes of a bind mount's source are locked.
+    pub attr_locked: Option<AttrChange>,
     /// Attributes of it and all mounts below (`rro` and its kin).
     pub tree_attr: AttrChange,
     /// Propagation, in the order given; true for the recursive kind.
