@@ -47,7 +47,7 @@ fn everything_else(name: &str) -> Option<Case> {
     linux["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT"});
     linux["devices"] = json!([]);
     linux["personality"] = json!({"domain": "LINUX"});
-    case.mount(json!({"destination": "/bound", "source": "/tmp", "options": ["bind", "ro"]}));
+    case.mount(json!({"destination": "/bound", "source": "/usr/bin", "options": ["bind", "ro"]}));
     case.mount(json!({"destination": "/over", "type": "tmpfs", "options": ["ro"]}));
     Some(case)
 }

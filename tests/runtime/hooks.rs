@@ -127,6 +127,44 @@ fn a_hook_has_a_deadline() {
     case.assert_nothing_left();
 }
 
+/// The file it executes may be the image's: it gets no more than the container's own process.
+#[test]
+fn a_hook_of_the_inside_has_the_containers_rights() {
+    let Some(mut case) = with_hooks("hook-rights") else { return };
+    let script = "cat /proc/self/status /proc/self/cgroup; pwd; mkdir /tmp/x; id -u";
+    let inside = format!("({script}) > /log 2>&1");
+    case.config["process"]["user"] = json!({"uid": 7, "gid": 8});
+    case.config["process"]["cwd"] = json!("/tmp");
+    case.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]});
+    fs::set_permissions(case.path("log"), std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .unwrap();
+    case.config["hooks"] =
+        json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", inside]}]});
+    let mut said = Vec::new();
+    for how in ["run", "create"] {
+        match how {
+            "run" => assert_eq!(case.run().ok(), ""),
+            _ => assert!(case.up() > 0),
+        }
+        said.push(fs::read_to_string(case.path("log")).unwrap());
+    }
+    for log in said {
+        let field = |name| super::common::field(&log, name);
+        assert_eq!(field("Uid"), "7\t7\t7\t7", "{log}");
+        assert_eq!((field("CapBnd"), field("CapEff")), ("0000000020000420", "0000000000000000"));
+        assert_eq!((field("NoNewPrivs"), field("Seccomp")), ("1", "2"));
+        assert!(log.contains(&format!("/{}\n", case.id)), "its cgroup: {log}");
+        assert!(log.contains("\n/tmp\n") && log.contains("Operation not supported"), "{log}");
+    }
+    case.runp(&["delete", "-f", &case.id]).ok();
+    case.config["linux"]["seccomp"]["syscalls"][0] =
+        json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL"});
+    case.config["hooks"]["startContainer"][0]["args"] = json!(["sh", "-c", "mkdir /tmp/x"]);
+    case.run().fails(1, "(hooks.startContainer[0]): signal: bad system call");
+    case.assert_nothing_left();
+}
+
 #[test]
 fn a_hook_without_an_environment_has_that_of_whoever_runs_it() {
     let Some(mut case) = with_hooks("hook-env") else { return };

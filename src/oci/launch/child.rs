@@ -23,6 +23,8 @@ pub struct Tools {
     pub start: Option<OwnedFd>,
     /// Where the terminal's master goes.
     pub console: Option<Receiver>,
+    /// Standard descriptors other than the caller's own.
+    pub stdio: Option<[OwnedFd; 3]>,
     /// Namespaces to join, in the order of the steps.
     pub namespaces: Vec<(NsKind, OwnedFd)>,
     /// The container to join: its init process.
@@ -66,6 +68,9 @@ pub fn run(steps: &[Planned], tools: &mut Tools) -> ! {
     let mut slots = Slots::default();
     // Nothing depends on it before execve, and it cannot fail.
     exec::reset_signals().unwrap_or_default();
+    for (standard, fd) in (0..).zip(tools.stdio.iter().flatten()) {
+        exec::dup_to_stdio(fd, standard).unwrap_or_else(|_| clone::exit(1));
+    }
     // Modes are meant as they are configured; the program's mask is set with its user.
     cred::umask(0);
     for (index, planned) in steps.iter().enumerate().filter(|(_, p)| p.side == Side::Child) {

@@ -33,7 +33,7 @@ use super::plan::step::{Barrier, OwnerMap, Side};
 use crate::error::{Context, Error, Result};
 use crate::sys::{clone, poll};
 use fault::Fault;
-use oci_spec::runtime::{Hooks, Process};
+use oci_spec::runtime::Hooks;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -56,12 +56,12 @@ pub struct Job<'a> {
     pub cgroup_named: bool,
     /// Hooks of the creation.
     pub hooks: Option<&'a Hooks>,
-    /// The container's process, whose environment `startContainer` hooks inherit.
-    pub process: Option<&'a Process>,
     /// `create`: where `start` will connect.
     pub start: Option<OwnedFd>,
     /// Where the terminal's master is sent.
     pub console: Option<console::Receiver>,
+    /// Standard descriptors other than the caller's own.
+    pub stdio: Option<[OwnedFd; 3]>,
     /// `--trace`.
     pub trace: Option<&'a Path>,
 }

@@ -144,12 +144,14 @@ impl<'a> Parent<'a> {
         let container = container.ok_or_else(|| Error::new(Kind::Bug, "hooks of no container"))?;
         let started = point == HookPoint::StartContainer;
         let state = container.state(if started { Status::Created } else { Status::Creating });
-        let process = self.job.process.filter(|_| started);
-        let (init, kinds) = (&self.launched()?.pidfd, self.plan.namespaces.as_slice());
-        let inside = hooks::Inside { init, kinds, process };
-        let own = matches!(point, HookPoint::CreateContainer | HookPoint::StartContainer);
-        let inside = own.then_some(inside);
-        hooks::run(list.as_deref().unwrap_or_default(), point.name(), &state, inside)
+        let place = match point {
+            HookPoint::Prestart | HookPoint::CreateRuntime => hooks::Place::Host,
+            HookPoint::CreateContainer => {
+                hooks::Place::Namespaces(&self.launched()?.pidfd, &self.plan.namespaces)
+            }
+            HookPoint::StartContainer => hooks::Place::Container(container),
+        };
+        hooks::run(list.as_deref().unwrap_or_default(), point.name(), &state, place)
     }
 
     /// Before there is a child, of this process: the child will have it too.
@@ -205,6 +207,7 @@ impl<'a> Parent<'a> {
             control,
             start: self.job.start.as_ref().map(OwnedFd::try_clone).transpose()?,
             console: self.job.console.take(),
+            stdio: self.job.stdio.take(),
             namespaces,
             container: self.job.join.take(),
             tasks: tasks.unwrap_or_default(),

@@ -97,9 +97,8 @@ fn launch_in(
     let start = if waits { Some(listen(&container.dir)?) } else { None };
     let hooks = bundle.spec.hooks().as_ref();
     let trace = options.trace.as_deref();
-    let process = bundle.spec.process().as_ref();
     let container = Some(container);
-    let job = Job { container, hooks, process, start, console, trace, ..Job::default() };
+    let job = Job { container, hooks, start, console, trace, ..Job::default() };
     let launched = launch::launch(plan, job)?;
     tell.of(&launched)?;
     Ok(launched)

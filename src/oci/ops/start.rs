@@ -43,10 +43,8 @@ fn release(root: &Path, id: &str, steps: &mut Steps<'_>) -> Result<()> {
             if record.start_container.is_empty() {
                 return Ok(());
             }
-            let spec = container.config()?;
-            let process = spec.process().as_ref();
-            let inside = hooks::Inside { init: &init, kinds: &record.namespaces, process };
-            hooks::run(&record.start_container, "startContainer", &state, Some(inside))
+            let place = hooks::Place::Container(&container);
+            hooks::run(&record.start_container, "startContainer", &state, place)
         })
         .or_else(|error| stop(&init).and(Err(error)))?;
     steps.step("go", || go(&container))?;
@@ -103,6 +101,6 @@ fn failed(container: &Container, report: Report) -> Error {
 /// A failing hook stops the container.
 pub(super) fn poststart(container: &Container, init: &OwnedFd) -> Result<()> {
     let state = container.state(Status::Running);
-    hooks::run(&container.record.poststart, "poststart", &state, None)
+    hooks::run(&container.record.poststart, "poststart", &state, hooks::Place::Host)
         .or_else(|error| stop(init).and(Err(error)))
 }

@@ -118,6 +118,18 @@ impl Plan {
         }
     }
 
+    /// Executes the file at `path` instead, with the same arguments.
+    pub fn set_program(&mut self, path: &Path) -> Result<()> {
+        let path = cstring(path.as_os_str().as_bytes(), OWN)?;
+        for planned in &mut self.steps {
+            if let Step::Execve(program) = &mut planned.step {
+                program.name = path.to_string_lossy().into_owned();
+                program.candidates = vec![path.clone()];
+            }
+        }
+        Ok(())
+    }
+
     fn parent(&mut self, at: At, step: Step) {
         self.steps.push(Planned { side: Side::Parent, at, step });
     }
