@@ -131,7 +131,7 @@ fn what_cannot_be_is_refused_with_its_place() {
             "linux.intelRdt: intelRdt is specified in config, but Intel RDT is not supported",
         ),
         ("/linux/sysctl", sysctl, "\"kernel.core_pattern\" is not in a separate kernel namespace"),
-        ("/linux/namespaces", json!([]), "a container needs a mount namespace"),
+        ("/linux/namespaces", json!([]), "unable to restrict sys entries without a private MNT"),
         (
             "/linux/maskedPaths",
             json!(["proc"]),

@@ -28,6 +28,8 @@ mod faults;
 mod freeze;
 #[path = "runtime/hooks.rs"]
 mod hooks;
+#[path = "runtime/host_mounts.rs"]
+mod host_mounts;
 #[path = "runtime/lifecycle.rs"]
 mod lifecycle;
 #[path = "runtime/mounts.rs"]

@@ -110,6 +110,10 @@ pub struct Record {
     pub start_time: u64,
     /// Its cgroup; absent where it has none of its own.
     pub cgroup: Option<Cgroup>,
+    /// Without a mount namespace of its own: the mount at `rootfs` that holds all its mounts, as
+    /// [`crate::sys::mount::mount_id`] has it.
+    #[serde(default)]
+    pub host_mount: Option<u64>,
     /// The namespaces that are not the host's: what `exec` joins.
     #[serde(default)]
     pub namespaces: Vec<NsKind>,

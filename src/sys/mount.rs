@@ -145,6 +145,22 @@ pub fn umount_detached(path: &CStr) -> Result<()> {
     nix::mount::umount2(path, MntFlags::MNT_DETACH)
 }
 
+/// umount2(2) with `MNT_DETACH` of the mount whose root `fd` is.
+pub fn umount_fd_detached(fd: impl AsFd) -> Result<()> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    nix::mount::umount2(path.as_str(), MntFlags::MNT_DETACH)
+}
+
+/// The number of the mount that `fd` lies on, statx(2): one that no other mount ever has, or before
+/// Linux 6.8 one that no other has while it is mounted.
+pub fn mount_id(fd: impl AsFd) -> Result<u64> {
+    use rustix::fs::{AtFlags, StatxFlags};
+    const UNIQUE: u32 = 0x4000; // STATX_MNT_ID_UNIQUE
+    let wanted = StatxFlags::MNT_ID | StatxFlags::from_bits_retain(UNIQUE);
+    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, wanted).map_err(errno)?;
+    Ok(found.stx_mnt_id)
+}
+
 /// chroot(2).
 pub fn chroot(path: &CStr) -> Result<()> {
     nix::unistd::chroot(path)

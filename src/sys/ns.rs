@@ -15,6 +15,9 @@ pub fn setns(fd: impl AsFd, flags: u64) -> Result<()> {
 pub fn setns_process(pidfd: impl AsFd, flags: u64) -> Result<()> {
     let user = libc::CLONE_NEWUSER as u64;
     let pidfd = pidfd.as_fd();
+    if flags == 0 {
+        return Ok(());
+    }
     if flags & user == 0 || flags == user {
         return setns(pidfd, flags);
     }

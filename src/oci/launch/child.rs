@@ -9,7 +9,7 @@ use super::{process, rootfs};
 use crate::oci::cgroup;
 use crate::oci::plan::step::{Barrier, Origin, Planned, Side, Step, UtsField};
 use crate::sys::types::NsKind;
-use crate::sys::{Errno, Result, clone, cred, exec, fs, ns, seccomp, socket};
+use crate::sys::{Errno, Result, clone, cred, exec, fs, mount, ns, seccomp, socket};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
@@ -27,6 +27,8 @@ pub struct Tools {
     pub stdio: Option<[OwnedFd; 3]>,
     /// Namespaces to join, in the order of the steps.
     pub namespaces: Vec<(NsKind, OwnedFd)>,
+    /// The container's root, where it is there already.
+    pub root: Option<OwnedFd>,
     /// The container to join: its init process.
     pub container: Option<OwnedFd>,
     /// The v1 cgroups to enter.
@@ -65,7 +67,7 @@ impl Slots {
 
 /// Does the child's steps. Returns to nobody: it ends as the user's program or with a report.
 pub fn run(steps: &[Planned], tools: &mut Tools) -> ! {
-    let mut slots = Slots::default();
+    let mut slots = Slots { root: tools.root.take(), ..Slots::default() };
     // Nothing depends on it before execve, and it cannot fail.
     exec::reset_signals().unwrap_or_default();
     for (standard, fd) in (0..).zip(tools.stdio.iter().flatten()) {
@@ -97,9 +99,18 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         Step::JoinContainer(kinds) => {
             let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
             ns::setns_process(tools.container.as_ref().ok_or(Errno::EBADF)?, flags)?;
-            let root = OFlag::O_PATH | OFlag::O_DIRECTORY;
-            slots.root = Some(crate::sys::path::open_in_root(AT_FDCWD, c"/", root, 0)?);
-            Ok(())
+            match &slots.root {
+                // Without a mount namespace to join.
+                Some(root) => {
+                    nix::unistd::fchdir(root)?;
+                    mount::chroot(c".")
+                }
+                None => {
+                    let root = OFlag::O_PATH | OFlag::O_DIRECTORY;
+                    slots.root = Some(crate::sys::path::open_in_root(AT_FDCWD, c"/", root, 0)?);
+                    Ok(())
+                }
+            }
         }
         Step::EnterCgroup => cgroup::enter(&tools.tasks),
         Step::UnshareCgroup => ns::unshare(NsKind::Cgroup.flag()),

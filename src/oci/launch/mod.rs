@@ -100,6 +100,8 @@ struct Parent<'a> {
     /// What the child is to be born in, with a user namespace among it: a namespace, or a process
     /// and which of its namespaces.
     user_namespace: Option<(OwnedFd, u64)>,
+    /// The container's root, where the parent has mounted it or `exec` goes to.
+    root: Option<OwnedFd>,
     /// User namespaces made for their mappings.
     maps: Vec<(&'a OwnerMap, OwnedFd)>,
 }
@@ -118,6 +120,7 @@ pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
         placeholder: None,
         own_namespaces: Vec::new(),
         user_namespace: None,
+        root: None,
         maps: Vec::new(),
     };
     let done = parent.walk().and_then(|()| parent.await_program());

@@ -1,13 +1,14 @@
 //! The parent's steps.
 
 use super::child::Tools;
-use super::{Parent, barrier, hooks, idmap, process};
+use super::{Parent, barrier, hooks, idmap, process, rootfs};
 use crate::error::{Context, Error, Kind, Result};
 use crate::oci::container::{Status, start_time};
 use crate::oci::plan::step::{Attribute, Barrier, HookPoint, Limits, Planned, Program, Side, Step};
 use crate::oci::selfexe;
-use crate::sys::types::NsKind;
-use crate::sys::{Errno, exec, fs, ns, seccomp};
+use crate::sys::mount::{self, Depth};
+use crate::sys::types::{NsKind, Propagation};
+use crate::sys::{Errno, clone, exec, fs, ns, seccomp};
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -27,6 +28,7 @@ impl<'a> Parent<'a> {
             Step::IdMaps { uids, gids, mapper } => {
                 idmap::write(self.launched()?.pid, uids, gids, *mapper).doing(words)
             }
+            Step::BindRoot(path) => self.bind_root(path).doing(words),
             Step::Record => self.record().doing(words),
             Step::Limit(which) => self.limit(*which),
             Step::Source(source) => {
@@ -81,6 +83,35 @@ impl<'a> Parent<'a> {
             Err(Errno::ESRCH) => Err(Error::user("cannot exec in a stopped container")),
             joined => Ok(joined?),
         }
+    }
+
+    /// The container's mounts are the host's: recorded before they are there, so that `delete` takes
+    /// them away whatever happens to this process.
+    fn bind_root(&mut self, path: &CStr) -> Result<()> {
+        let (tree, place) = rootfs::copy_of_root(path)?;
+        let container = self.job.container.as_deref_mut();
+        let container = container.ok_or_else(|| Error::new(Kind::Bug, "mounts of no container"))?;
+        container.record.host_mount = Some(mount::mount_id(&tree)?);
+        container.save()?;
+        mount::move_mount(&tree, place)?;
+        // On a shared mount it has become shared.
+        mount::mount_propagate(&tree, c"", Propagation::Private, Depth::Tree)?;
+        self.root = Some(tree);
+        Ok(())
+    }
+
+    /// The root of a container that has no mount namespace of its own.
+    fn root_of_joined(&self) -> Result<Option<OwnedFd>> {
+        let (Some(joined), Some(init)) = (self.job.joined, &self.job.join) else { return Ok(None) };
+        if joined.record.namespaces.contains(&NsKind::Mount) {
+            return Ok(None);
+        }
+        let path = format!("/proc/{}/root", joined.record.pid);
+        let root = fs::open(Path::new(&path), OFlag::O_PATH | OFlag::O_DIRECTORY, 0);
+        let root = root.doing(|| format!("open {path}"))?;
+        // Still there, so it was its root and not that of a later process with its number.
+        clone::pidfd_send_signal(init, 0).doing(|| "look for the container's process")?;
+        Ok(Some(root.into()))
     }
 
     fn make_cgroup_dirs(&mut self) -> Result<()> {
@@ -200,6 +231,10 @@ impl<'a> Parent<'a> {
                 namespaces.push((*kind, namespace));
             }
         }
+        let root = match self.root.take() {
+            None => self.root_of_joined()?,
+            mounted => mounted,
+        };
         let tasks = plan.cgroup.as_ref().map(|cgroup| cgroup.tasks()).transpose()?;
         let (index, program) = plan.program()?;
         let (argv, envp) = vectors(&control, index, program)?;
@@ -209,6 +244,7 @@ impl<'a> Parent<'a> {
             console: self.job.console.take(),
             stdio: self.job.stdio.take(),
             namespaces,
+            root,
             container: self.job.join.take(),
             tasks: tasks.unwrap_or_default(),
             filter: plan.filter.as_ref().map(filter),

@@ -4,7 +4,7 @@
 
 use super::child::Slots;
 use crate::oci::plan::step::{
-    Device, Inherit, Mount, Origin, Place, SourcePath, Step, Target, TargetCheck,
+    Device, Inherit, Mount, Origin, Place, RootChange, SourcePath, Step, Target, TargetCheck,
 };
 use crate::sys::make::{Leaf, make_in_root, make_missing_in_root};
 use crate::sys::mount::{self, Depth};
@@ -38,7 +38,7 @@ pub(super) fn one(step: &Step, slots: &mut Slots) -> Result<()> {
         }
         Step::Mask(path) => mask(path, slots),
         Step::ReadonlyPath(path) => readonly_path(slots.root()?, path),
-        Step::PivotRoot { no_pivot, propagation } => pivot(*no_pivot, *propagation, slots),
+        Step::PivotRoot { how, propagation } => change_root(*how, *propagation, slots),
         // The parent's steps, and those that child.rs does itself.
         _ => Err(Errno::ENOSYS),
     }
@@ -65,12 +65,17 @@ fn make_parent_private(path: &CStr) -> Result<()> {
 
 /// pivot_root(2) wants the new root to be a mount, and one whose parent is not shared.
 fn bind_root(path: &CStr, slots: &mut Slots) -> Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let target = nix::fcntl::openat(AT_FDCWD, path, flags, Mode::empty())?;
-    let tree = mount::open_tree(&target, c"", Depth::Tree)?;
-    mount::move_mount(&tree, target)?;
+    let (tree, place) = copy_of_root(path)?;
+    mount::move_mount(&tree, place)?;
     slots.root = Some(tree);
     Ok(())
+}
+
+/// The mounts of the root file system, to be attached on their place.
+pub(super) fn copy_of_root(path: &CStr) -> Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let place = nix::fcntl::openat(AT_FDCWD, path, flags, Mode::empty())?;
+    Ok((mount::open_tree(&place, c"", Depth::Tree)?, place))
 }
 
 fn open_path(path: &CStr) -> Result<OwnedFd> {
@@ -421,24 +426,32 @@ fn readonly_path(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
 
 /// The old root ends up on top of the new one, at the same place, and is detached from there: no
 /// directory for it is needed, and none is left.
-fn pivot(no_pivot: bool, propagation: Option<(Propagation, bool)>, slots: &Slots) -> Result<()> {
+fn change_root(
+    how: RootChange,
+    propagation: Option<(Propagation, bool)>,
+    slots: &Slots,
+) -> Result<()> {
     let root = slots.root()?;
     nix::unistd::fchdir(root)?;
-    if no_pivot {
-        bare(c"/proc")?;
-        bare(c"/sys")?;
-        nix::unistd::fchdir(root)?;
-        mount::move_mount(root, open_path(c"/")?)?;
-        mount::chroot(c".")?;
-    } else {
-        let old = open_path(c"/")?;
-        mount::pivot_root(c".", c".")?;
-        nix::unistd::fchdir(old)?;
-        if matches!(propagation, Some((Propagation::Shared, _))) {
-            // Unmounting is not to reach the host.
-            mount::mount_propagate(AT_FDCWD, c".", Propagation::Slave, Depth::Tree)?;
+    match how {
+        RootChange::Chroot => mount::chroot(c".")?,
+        RootChange::Move => {
+            bare(c"/proc")?;
+            bare(c"/sys")?;
+            nix::unistd::fchdir(root)?;
+            mount::move_mount(root, open_path(c"/")?)?;
+            mount::chroot(c".")?;
         }
-        mount::umount_detached(c".")?;
+        RootChange::Pivot => {
+            let old = open_path(c"/")?;
+            mount::pivot_root(c".", c".")?;
+            nix::unistd::fchdir(old)?;
+            if matches!(propagation, Some((Propagation::Shared, _))) {
+                // Unmounting is not to reach the host.
+                mount::mount_propagate(AT_FDCWD, c".", Propagation::Slave, Depth::Tree)?;
+            }
+            mount::umount_detached(c".")?;
+        }
     }
     nix::unistd::chdir(c"/")?;
     match propagation {

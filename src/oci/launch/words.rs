@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::oci::container::AfterStart;
 use crate::oci::plan::Plan;
-use crate::oci::plan::step::{Attribute, Mount, Origin, Planned, Step, TargetCheck};
+use crate::oci::plan::step::{Attribute, Mount, Origin, Planned, RootChange, Step, TargetCheck};
 use crate::sys::Errno;
 
 /// The bare errno.
@@ -86,7 +86,7 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         Step::Device(_) | Step::Symlink { .. } if errno == Errno::ELOOP => {
             "/dev must be an ordinary directory: the image has a link there"
         }
-        Step::PivotRoot { no_pivot: false, .. } if errno == Errno::EINVAL => {
+        Step::PivotRoot { how: RootChange::Pivot, .. } if errno == Errno::EINVAL => {
             "on a host that runs from its initramfs, use --no-pivot"
         }
         Step::BindRoot(_) => match errno {

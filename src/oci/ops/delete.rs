@@ -8,7 +8,10 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::container::{Container, Lock, Record, Status};
 use crate::oci::launch::hooks;
-use crate::sys::{Errno, clone, poll};
+use crate::sys::mount::{self, Depth};
+use crate::sys::types::Propagation;
+use crate::sys::{Errno, clone, fs, poll};
+use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -97,10 +100,29 @@ fn tear_down(container: &Container) -> Result<Vec<String>> {
         cgroup.kill_all(KILL_DEADLINE)?;
         cgroup.remove().doing(|| "unable to remove container's cgroup")?;
     }
+    if let Some(id) = container.record.host_mount {
+        let rootfs = &container.record.rootfs;
+        unmount(rootfs, id).doing(|| format!("unmount {}", rootfs.display()))?;
+    }
     let state = container.state(Status::Stopped);
     let warnings = hooks::run_all(&container.record.poststop, "poststop", &state);
     std::fs::remove_dir_all(&container.dir).doing(|| "unable to remove container state dir")?;
     Ok(warnings)
+}
+
+/// Takes away the container's mounts from the host's mount namespace, unless that was done already:
+/// then something else is there, or nothing.
+fn unmount(rootfs: &Path, id: u64) -> Result<()> {
+    let root = match fs::open(rootfs, OFlag::O_PATH | OFlag::O_DIRECTORY, 0) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        opened => opened?,
+    };
+    if mount::mount_id(&root)? != id {
+        return Ok(());
+    }
+    // A copy of a shared mount would take those below the original with it.
+    mount::mount_propagate(&root, c"", Propagation::Private, Depth::Tree)?;
+    Ok(mount::umount_fd_detached(&root)?)
 }
 
 /// Kills the init process, if it is there, and waits until it is gone.

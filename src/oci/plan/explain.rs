@@ -2,7 +2,7 @@
 
 use super::step::{
     At, Attribute, Limits, Mapper, Mount, NetDevice, Origin, OwnerMap, Place, Planned, Program,
-    Side, Source, SourcePath, Step, Target, User, UtsField, text,
+    RootChange, Side, Source, SourcePath, Step, Target, User, UtsField, text,
 };
 use super::{Mode, Options, Plan};
 use crate::error::Result;
@@ -210,8 +210,11 @@ impl Step {
             Self::AppArmor(change) => write!(f, "apply AppArmor profile: {}", text(change)),
             Self::Mask(path) => write!(f, "mask /{}", text(path)),
             Self::ReadonlyPath(path) => write!(f, "make /{} read-only", text(path)),
-            Self::PivotRoot { no_pivot: false, .. } => f.write_str("pivot_root"),
-            Self::PivotRoot { .. } => f.write_str("move the root mount and chroot"),
+            Self::PivotRoot { how, .. } => f.write_str(match how {
+                RootChange::Pivot => "pivot_root",
+                RootChange::Move => "move the root mount and chroot",
+                RootChange::Chroot => "chroot",
+            }),
             Self::Chdir(path) => write!(f, "chdir to {}", text(path)),
             Self::Bounding(keep) => write!(f, "drop bounding capabilities outside {keep:#x}"),
             Self::User(user) => user.fmt(f),

@@ -180,6 +180,9 @@ fn start(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
     if plan.cgroup.is_some() {
         plan.parent(At::field("linux.cgroupsPath"), Step::MakeCgroup);
     }
+    if !cx.namespaces.has(NsKind::Mount) {
+        mounts::on_the_host(cx, plan)?;
+    }
     namespaces::join_before_clone(cx, plan)?;
     let at = At::field("linux.namespaces");
     plan.parent(at, Step::Clone(cx.namespaces.cloned()));

@@ -17,17 +17,15 @@ use std::path::{Component, Path, PathBuf};
 
 /// The child's steps from the mount namespace as cloned to all mounts made.
 pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
-    let at = At::field("linux.rootfsPropagation");
-    let root = cstring(plan.rootfs.as_os_str().as_bytes(), At::field("root.path"))?;
-    plan.child(at, Step::Propagate { how: host_propagation(cx)?, root });
     let mounts = cx.spec.mounts().as_deref().unwrap_or_default();
     let mut rest = mounts.iter().enumerate().peekable();
-    match rest.next_if(|(_, mount)| mount.destination() == Path::new("/")) {
-        Some((index, mount)) => root_mount(plan, mount, At::item("mounts", index))?,
-        None => {
-            let at = At::field("root.path");
-            let path = cstring(plan.rootfs.as_os_str().as_bytes(), at)?;
-            plan.child(at, Step::BindRoot(path));
+    if cx.namespaces.has(NsKind::Mount) {
+        let (at, root) = root_path(plan)?;
+        let how = host_propagation(cx)?;
+        plan.child(At::field("linux.rootfsPropagation"), Step::Propagate { how, root });
+        match rest.next_if(|(_, mount)| mount.destination() == Path::new("/")) {
+            Some((index, mount)) => root_mount(plan, mount, At::item("mounts", index))?,
+            None => plan.child(at, Step::BindRoot(root_path(plan)?.1)),
         }
     }
     for (index, mount) in rest {
@@ -38,6 +36,31 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         plan.child(At::field("linux.namespaces"), Step::UnshareCgroup);
     }
     Ok(())
+}
+
+/// Without a mount namespace of its own, the container's mounts are the host's, on a copy of its
+/// root file system's mounts that is the parent's to make and to record. What would change mounts of
+/// others is refused.
+pub(super) fn on_the_host(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
+    let any = |paths: &Option<Vec<String>>| paths.as_ref().is_some_and(|paths| !paths.is_empty());
+    let cause = if any(cx.linux.masked_paths()) || any(cx.linux.readonly_paths()) {
+        // In runc's words.
+        "unable to restrict sys entries without a private MNT namespace"
+    } else if cx.namespaces.has(NsKind::User) {
+        "linux.namespaces: root of a user namespace may mount nothing in the host's mount namespace"
+    } else if plain_path(&plan.rootfs) == Path::new("/") {
+        "root.path: / takes a mount namespace"
+    } else {
+        let (at, root) = root_path(plan)?;
+        plan.parent(at, Step::BindRoot(root));
+        return Ok(());
+    };
+    Err(Error::user(cause).hint("add {\"type\": \"mount\"} to linux.namespaces"))
+}
+
+fn root_path(plan: &Plan) -> Result<(At, CString)> {
+    let at = At::field("root.path");
+    Ok((at, cstring(plan.rootfs.as_os_str().as_bytes(), at)?))
 }
 
 /// Shared only where the container is to share mounts with the host: otherwise nothing that is
@@ -97,6 +120,10 @@ fn one(cx: &Topic<'_>, plan: &mut Plan, mount: &SpecMount, at: At) -> Result<()>
         .map_err(|error| error.doing(at.to_string()))?;
     let mut made = made(mount, options, Target::Inside(target.clone()), at)?;
     made.check = check;
+    if !cx.namespaces.has(NsKind::Mount) {
+        // What is mounted below a copy of the host's mounts is not to appear there too.
+        made.propagation.insert(0, (Propagation::Private, true));
+    }
     if let Origin::Bind { path, .. } = &mut made.origin {
         *path = source_path(cx, plan, mount, at)?;
     }

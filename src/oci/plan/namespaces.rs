@@ -66,10 +66,6 @@ pub(super) fn wanted(linux: &Linux) -> Result<Wanted> {
         }
         entries.push((kind, path));
     }
-    if !entries.iter().any(|(kind, _)| *kind == NsKind::Mount) {
-        let cause = "linux.namespaces: a container needs a mount namespace";
-        return Err(Error::user(cause).hint("add {\"type\": \"mount\"}"));
-    }
     let mut wanted = Wanted { entries, time_offsets: None };
     wanted.time_offsets = time_offsets(linux, &wanted)?;
     Ok(wanted)

@@ -1,6 +1,6 @@
 //! From the mounts to the new root: sysctls, read-only and masked paths, pivot_root.
 
-use super::step::{At, Step};
+use super::step::{At, RootChange, Step};
 use super::{OWN, Plan, Topic, cstring, inside, mounts, process};
 use crate::error::{Error, Result};
 use crate::sys::types::{NsKind, Propagation};
@@ -29,7 +29,12 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
         let cause = "linux.rootfsPropagation: [r]private is not safe without pivot_root";
         return Err(Error::user(cause));
     }
-    plan.child(OWN, Step::PivotRoot { no_pivot: cx.options.no_pivot, propagation });
+    let how = match cx.options.no_pivot {
+        _ if !cx.namespaces.has(NsKind::Mount) => RootChange::Chroot,
+        true => RootChange::Move,
+        false => RootChange::Pivot,
+    };
+    plan.child(OWN, Step::PivotRoot { how, propagation });
     if cx.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
         plan.child(At::field("root.readonly"), Step::ReadOnly(CString::default()));
     }

@@ -354,6 +354,17 @@ pub enum Attribute {
     Personality(u32),
 }
 
+/// How the root changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootChange {
+    /// pivot_root(2).
+    Pivot,
+    /// `MS_MOVE` and chroot(2), for a host that runs from its initramfs.
+    Move,
+    /// chroot(2) alone, without a mount namespace of the container's own.
+    Chroot,
+}
+
 /// Who may write the maps of a new user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mapper {
@@ -431,7 +442,8 @@ pub enum Step {
         /// The root file system's directory.
         root: CString,
     },
-    /// Copy the root file system's mounts onto themselves.
+    /// Copy the root file system's mounts onto themselves. Without a mount namespace the parent does
+    /// it, and records it: they are the host's mounts then.
     BindRoot(CString),
     /// Mount something.
     Mount(Mount),
@@ -470,8 +482,8 @@ pub enum Step {
     ReadonlyPath(CString),
     /// Make the root file system `/`, with this propagation.
     PivotRoot {
-        /// MS_MOVE and chroot instead, for a host that runs from its initramfs.
-        no_pivot: bool,
+        /// By which call.
+        how: RootChange,
         /// Of the new root, true for all below it too.
         propagation: Option<(Propagation, bool)>,
     },
