@@ -154,6 +154,17 @@ fn an_unknown_capability_is_only_warned_about() {
 }
 
 #[test]
+fn an_ambient_capability_that_is_not_inheritable_is_only_warned_about() {
+    let Some(mut case) = Case::script("ambient", "grep CapAmb /proc/self/status") else { return };
+    case.config["process"]["capabilities"]["inheritable"] = json!(["CAP_KILL"]);
+    case.config["process"]["capabilities"]["ambient"] = json!(["CAP_KILL", "CAP_NET_RAW"]);
+    let done = case.run();
+    assert!(done.out.ends_with("0000000000000020\n"), "{done:?}");
+    let said = |name| done.err.contains(&format!("can't raise ambient capability {name}: "));
+    assert_eq!((said("CAP_KILL"), said("CAP_NET_RAW")), (false, true), "{done:?}");
+}
+
+#[test]
 fn flags_that_cannot_be_met() {
     let Some(case) = Case::script("flags", "true") else { return };
     case.runp(&["run", "--pid-file", "/not/there/pid", &case.id]).fails(1, "/not/there/pid");

@@ -55,8 +55,8 @@ fn each_runs_at_its_time_and_is_told_the_state() {
         assert_eq!(state["annotations"]["key"], "value", "{name}");
         assert_eq!(state["ociVersion"], case.config["ociVersion"], "{name}");
         let status = match name.as_str() {
-            "prestart" | "createRuntime" | "createContainer" => "creating",
-            "startContainer" => "created",
+            "createRuntime" | "createContainer" => "creating",
+            "prestart" | "startContainer" => "created",
             "poststart" => "running",
             _ => "stopped",
         };
@@ -190,5 +190,32 @@ fn a_hook_without_an_environment_has_that_of_whoever_runs_it() {
     case.config["hooks"] = json!({"createContainer": env(outside.to_str().unwrap())});
     case.run().ok();
     assert!(!read(&outside).contains("CALLERS") && !read(&outside).contains("ONE="));
+    case.assert_nothing_left();
+}
+
+#[test]
+fn a_hook_of_the_containers_runs_below_its_filter() {
+    let Some(mut case) = Case::script("hook-filter", "true") else { return };
+    case.config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}],
+    });
+    let hook =
+        |dir: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("exec mkdir {dir}")]}]);
+    case.config["hooks"] = json!({"createRuntime": hook(case.path("x").to_str().unwrap())});
+    case.run().ok();
+    case.config["hooks"] = json!({"startContainer": hook("/tmp/x")});
+    for how in ["run", "create"] {
+        let done = match how {
+            "run" => case.run(),
+            _ => {
+                case.create();
+                case.runp(&["start", &case.id])
+            }
+        };
+        assert!(done.err.contains("error running startContainer hook #0"), "{how}: {done:?}");
+        done.fails(1, "signal: bad system call");
+    }
+    case.runp(&["delete", "-f", &case.id]).ok();
     case.assert_nothing_left();
 }

@@ -23,6 +23,18 @@ fn a_rule_gives_its_errno_and_the_rest_goes_on() {
 }
 
 #[test]
+fn the_log_tells_the_flags_of_the_filter() {
+    let Some(mut case) = Case::script("flags", "true") else { return };
+    for (flags, number) in [(json!([]), 0), (json!(["SECCOMP_FILTER_FLAG_LOG"]), 2)] {
+        case.config["linux"]["seccomp"] =
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags});
+        let done = case.runp(&["--debug", "run", &case.id]);
+        let said = format!("level=debug msg=\"seccomp filter flags: {number}\"");
+        assert!(done.err.contains(&said), "{said}: {done:?}");
+    }
+}
+
+#[test]
 fn arguments_are_compared() {
     // personality(2): the queries pass, another personality does not.
     let Some(mut case) = Case::script("args", "chmod 700 /tmp; echo $?; chmod 755 /tmp; echo $?")

@@ -96,6 +96,11 @@ impl Log {
         }
     }
 
+    /// Whether `--debug` is on.
+    pub fn is_debug(&self) -> bool {
+        self.debug
+    }
+
     /// Whether messages go to a file, so that standard error shows none yet.
     pub fn is_file(&self) -> bool {
         self.file.is_some()

@@ -235,6 +235,9 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
     for warning in ops::warnings(&bundle)? {
         log.write(Level::Warning, &warning);
     }
+    if log.is_debug() {
+        ops::remarks(&bundle)?.iter().for_each(|remark| log.write(Level::Debug, remark));
+    }
     let preserve_fds = flags.preserve_fds.saturating_add(listen_fds(&mut bundle));
     check_preserved(preserve_fds)?;
     let options = ops::CreateOptions {

@@ -173,8 +173,10 @@ impl<'a> Parent<'a> {
         };
         let container = self.job.container.as_deref();
         let container = container.ok_or_else(|| Error::new(Kind::Bug, "hooks of no container"))?;
-        let started = point == HookPoint::StartContainer;
-        let state = container.state(if started { Status::Created } else { Status::Creating });
+        // The specification had `prestart` after `create` once, and those who test for its state do
+        // so still.
+        let created = matches!(point, HookPoint::Prestart | HookPoint::StartContainer);
+        let state = container.state(if created { Status::Created } else { Status::Creating });
         let place = match point {
             HookPoint::Prestart | HookPoint::CreateRuntime => hooks::Place::Host,
             HookPoint::CreateContainer => {
@@ -276,8 +278,7 @@ fn filter(filter: &crate::oci::seccomp::Filter) -> (Vec<seccomp::Instruction>, u
         jf: insn.jf,
         k: insn.k,
     });
-    let listener = if filter.notify { seccomp::NEW_LISTENER } else { 0 };
-    (program.collect(), filter.flags | listener)
+    (program.collect(), filter.all_flags())
 }
 
 /// The arguments of `last` (pause/last.rs) and the program's environment.

@@ -9,6 +9,7 @@ use crate::oci::host::Host;
 use crate::oci::launch::console::Receiver;
 use crate::oci::launch::{self, Job, Launched, after_start};
 use crate::oci::plan::{self, Mode, Options, Plan};
+use crate::oci::seccomp::compile;
 use crate::sys::{cred, fs, socket};
 use nix::fcntl::OFlag;
 use oci_spec::runtime::{Hook, Hooks, LinuxNamespace, LinuxNamespaceType, Spec};
@@ -29,11 +30,22 @@ pub fn warnings(bundle: &Bundle) -> Result<Vec<String>> {
     // In a user namespace of its own the container has all of them.
     let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     let own = |all: &Vec<LinuxNamespace>| all.iter().any(|n| n.typ() == LinuxNamespaceType::User);
-    if let Some(process) = bundle.spec.process().as_ref().filter(|_| !namespaces.is_some_and(own)) {
-        let available = cred::permitted().doing(|| "read own capabilities")?;
+    if let Some(process) = bundle.spec.process() {
+        let available = match namespaces.is_some_and(own) {
+            true => u64::MAX,
+            false => cred::permitted().doing(|| "read own capabilities")?,
+        };
         warnings.extend(plan::missing_capabilities(process, available));
     }
     Ok(warnings)
+}
+
+/// What else of a bundle is worth a line to whoever asks for all (`--debug`).
+pub fn remarks(bundle: &Bundle) -> Result<Vec<String>> {
+    let profile = bundle.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let Some(profile) = profile else { return Ok(Vec::new()) };
+    let filter = compile(profile).doing(|| "linux.seccomp")?;
+    Ok(vec![format!("seccomp filter flags: {}", filter.all_flags())])
 }
 
 /// Where a detached container's terminal goes.

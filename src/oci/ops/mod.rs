@@ -17,7 +17,7 @@ mod start;
 mod state;
 mod update;
 
-pub use create::{create, warnings};
+pub use create::{create, remarks, warnings};
 pub use delete::delete;
 pub use events::{Event, events, stats};
 pub use exec::{exec, exec_spawn};

@@ -18,6 +18,7 @@ mod profile;
 mod table;
 
 use crate::error::{Error, Result};
+use crate::sys::seccomp;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
 use profile::Profile;
 
@@ -44,6 +45,13 @@ pub struct Filter {
     pub flags: u32,
     /// Whether a listener descriptor is wanted (`SCMP_ACT_NOTIFY` is used).
     pub notify: bool,
+}
+
+impl Filter {
+    /// Its flags as seccomp(2) takes them, `NEW_LISTENER` among them where one is wanted.
+    pub fn all_flags(&self) -> u32 {
+        self.flags | if self.notify { seccomp::NEW_LISTENER } else { 0 }
+    }
 }
 
 /// What the kernel takes, `BPF_MAXINSNS`.
