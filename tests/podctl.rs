@@ -27,6 +27,8 @@ mod nginx;
 mod order;
 #[path = "podctl/reasons.rs"]
 mod reasons;
+#[path = "podctl/refused.rs"]
+mod refused;
 #[path = "podctl/resources.rs"]
 mod resources;
 #[path = "podctl/restart.rs"]

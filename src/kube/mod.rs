@@ -34,4 +34,6 @@ pub use k8s_openapi::api::core::v1::Pod;
 pub use object::Object;
 pub use quantity::Quantity;
 pub use selector::Selector;
-pub use validate::{config_key, label_value, namespace_name, pod_name, validate, validate_update};
+pub use validate::{
+    config_key, forbidden_sysctls, label_value, namespace_name, pod_name, validate, validate_update,
+};

@@ -53,7 +53,11 @@ impl Ord for Quantity {
 
 impl std::iter::Sum for Quantity {
     fn sum<I: Iterator<Item = Self>>(quantities: I) -> Self {
-        quantities.reduce(|a, b| Self { nano: (a.nano + b.nano).min(MAX), ..a }).unwrap_or(ZERO)
+        let add = |a: Self, b: Self| {
+            let format = if a.nano == 0 { b.format } else { a.format };
+            Self { nano: (a.nano + b.nano).min(MAX), format }
+        };
+        quantities.reduce(add).unwrap_or(ZERO)
     }
 }
 

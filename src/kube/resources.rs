@@ -73,6 +73,23 @@ fn positive(container: &Container, side: Side, name: &str) -> Option<Quantity> {
     quantity(container.resources.as_ref(), side, name).filter(|quantity| *quantity > ZERO)
 }
 
+/// The container's own limit on what is called `name`.
+pub fn own_limit(container: &Container, name: &str) -> Option<Quantity> {
+    positive(container, Side::Limits, name)
+}
+
+/// The limits of all containers of `pod` together, where any has one.
+pub fn total_limit(pod: &Pod, name: &str) -> Option<Quantity> {
+    let total = together(&containers(pod), |container| own_limit(container, name));
+    Some(total).filter(|total| *total > ZERO)
+}
+
+/// What `pod` requests of what is called `name`.
+pub fn total_request(pod: &Pod, name: &str) -> Quantity {
+    let of_pod = quantity(of_whole(pod), Side::Requests, name);
+    of_pod.unwrap_or_else(|| together(&containers(pod), |container| requested(container, name)))
+}
+
 /// `cpu.shares` for millicores.
 pub fn shares(milli: i64) -> u64 {
     let milli = u64::try_from(milli).unwrap_or(0);

@@ -5,6 +5,7 @@
 //! first removes what the earlier try left under the same id.
 
 use super::event::{Hook, ProbeKind};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// One thing to do.
@@ -92,6 +93,8 @@ pub enum Action {
     },
     /// Records an event of the pod. No answer.
     RecordEvent(PodEvent),
+    /// Measures what the pod has on disk. Answer: `Measured`.
+    Measure,
     /// Removes everything but the pod's record and its logs. Answer: `TornDown`.
     Teardown,
     /// Removes the record and the logs, and ends the monitor.
@@ -106,7 +109,7 @@ pub struct PodEvent {
     /// `Normal` or `Warning`.
     pub kind: EventKind,
     /// `Started`, `BackOff`, …
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For humans.
     pub message: String,
     /// The container it is about: `fieldPath` is `spec.containers{NAME}`.

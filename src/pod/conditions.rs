@@ -24,7 +24,9 @@ pub fn status(pod: &Pod, state: &PodState, node: &Node) -> api::PodStatus {
     let ip = if on_host { node.ip.clone() } else { state.sandbox.ip.clone() };
     let ip = ip.filter(|_| state.sandbox.step == SandboxStep::Ready || state.is_ending());
     let of = |list: fn(Role) -> bool| -> Vec<_> {
-        let listed = state.containers.iter().filter(|container| list(container.role));
+        let rejected = state.failure.as_ref().is_some_and(|failure| failure.rejected);
+        let all = state.containers.iter().filter(|_| !rejected);
+        let listed = all.filter(|container| list(container.role));
         listed.map(|container| container_status(pod, container, state)).collect()
     };
     let some = |list: Vec<_>| Some(list).filter(|list| !list.is_empty());
@@ -37,7 +39,7 @@ pub fn status(pod: &Pod, state: &PodState, node: &Node) -> api::PodStatus {
         reason: failure.map(|failure| failure.reason.clone()),
         message: failure.map(|failure| failure.message.clone()),
         conditions: Some(conditions(pod, state)),
-        container_statuses: Some(containers),
+        container_statuses: some(containers),
         init_container_statuses: some(of(|role| matches!(role, Role::Init | Role::Sidecar))),
         ephemeral_container_statuses: some(of(|role| role == Role::Ephemeral)),
         host_ips: node.ip.clone().map(|ip| vec![api::HostIP { ip }]),

@@ -3,6 +3,7 @@
 //! `attempt` tells which instance is meant: what arrives about an earlier one is ignored. The
 //! monitor delivers a dead sandbox before the deaths of its containers where it learns both at once.
 
+use super::eviction::Usage;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,23 @@ pub enum Event {
         fault: SandboxFault,
         /// Why.
         message: String,
+    },
+    /// Answers `CreateSandbox`: this machine does not run the pod.
+    Rejected {
+        /// `OutOfcpu`, …
+        reason: String,
+        /// Why.
+        message: String,
+    },
+    /// Image pull secrets that the pod names and that are not there.
+    SecretsMissing {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Answers `Measure`.
+    Measured {
+        /// What the pod has on disk.
+        usage: Usage,
     },
     /// The pause process ended.
     SandboxExited {

@@ -6,7 +6,7 @@ use super::machine::Turn;
 use super::restart::{Policy, later};
 use super::start::Ended;
 use super::state::{End, Failure, KillReason, PodState, SandboxStep, sandbox_id};
-use super::{start, stop};
+use super::{eviction, start, stop};
 use crate::kube::Pod;
 use crate::kube::roster::Role;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -88,7 +88,7 @@ pub fn notice_deadline(turn: &mut Turn<'_>, state: &mut PodState) {
     let message = "Pod was active on the node longer than the specified deadline";
     turn.record(EventKind::Normal, "DeadlineExceeded", message.into(), None);
     let (reason, message) = ("DeadlineExceeded".into(), message.into());
-    state.failure = Some(Failure { reason, message });
+    state.failure = Some(Failure { reason, message, rejected: false });
 }
 
 /// When the pod has been there for too long; `None` for never, or if it is ending already.
@@ -102,9 +102,21 @@ pub fn notice_end(turn: &mut Turn<'_>, state: &mut PodState) {
     if state.deletion.is_some() || !state.is_ending() {
         return;
     }
+    let is_evicted = state.failure.as_ref().is_some_and(|it| it.reason == eviction::REASON);
+    let grace = if is_evicted { eviction::GRACE } else { turn.grace() };
     let running = state.containers.iter_mut().filter(|container| container.has_process());
     for container in running.filter(|container| container.kill.is_none()) {
-        stop::kill(turn, container, KillReason::Ended, turn.grace());
+        stop::kill(turn, container, KillReason::Ended, grace);
+    }
+}
+
+/// This machine does not run the pod: it has failed before anything of it was made.
+pub fn rejected(turn: &mut Turn<'_>, state: &mut PodState, reason: &str, message: &str) {
+    if state.sandbox.step == SandboxStep::Creating {
+        state.sandbox.step = SandboxStep::Absent;
+        turn.record(EventKind::Warning, reason.to_owned(), message.into(), None);
+        let message = format!("Pod was rejected: {message}");
+        state.failure = Some(Failure { reason: reason.into(), message, rejected: true });
     }
 }
 
@@ -129,7 +141,8 @@ fn failed(turn: &mut Turn<'_>, state: &mut PodState, fault: &SandboxFault, messa
             ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"))
         }
     };
-    sandbox.trouble = Some(Failure { reason: reason.into(), message: message.clone() });
+    sandbox.trouble =
+        Some(Failure { reason: reason.into(), message: message.clone(), rejected: false });
     turn.record(EventKind::Warning, reason, message, None);
 }
 

@@ -9,7 +9,7 @@ use super::event::{Event, Hook, ProbeKind};
 use super::restart::{Policy, Terms};
 use super::start::Ended;
 use super::state::{ContainerState, Deletion, End, KillReason, PodState, SandboxStep, Step};
-use super::{conditions, life, probes, restart_all, start, stop};
+use super::{conditions, eviction, life, probes, restart_all, start, stop};
 use crate::kube::Pod;
 use crate::kube::roster::{self, Role};
 use k8s_openapi::api::core::v1 as api;
@@ -35,6 +35,7 @@ pub fn next(pod: &Pod, state: &mut PodState, event: &Event, now: Timestamp) -> V
         stop::tick(&mut turn, container);
         probes::ask(&mut turn, container);
     }
+    eviction::ask(&mut turn, state);
     life::follow_sandbox(&mut turn, state);
     conditions::settle(pod, state, now);
     life::follow_end(&mut turn, state);
@@ -49,7 +50,12 @@ pub fn deadline(pod: &Pod, state: &PodState) -> Option<Timestamp> {
     }
     let of = |container| [probes::deadline(container), stop::deadline(container)];
     let containers = state.containers.iter().flat_map(of);
-    let all = [life::deadline(state), life::active_deadline(pod, state), start::deadline(state)];
+    let all = [
+        life::deadline(state),
+        life::active_deadline(pod, state),
+        start::deadline(state),
+        eviction::deadline(state),
+    ];
     containers.chain(all).flatten().min()
 }
 
@@ -88,11 +94,11 @@ impl Turn<'_> {
     pub fn record(
         &mut self,
         kind: EventKind,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: String,
         container: Option<&str>,
     ) {
-        let container = container.map(str::to_owned);
+        let (reason, container) = (reason.into(), container.map(str::to_owned));
         let event = PodEvent { kind, reason, message, container };
         self.actions.push(Action::RecordEvent(event));
     }
@@ -151,6 +157,9 @@ fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
             resume(turn, state);
         }
         Event::SpecChanged | Event::Tick => {}
+        Event::Rejected { reason, message } => life::rejected(turn, state, reason, message),
+        Event::SecretsMissing { names } => start::secrets_missing(turn, names),
+        Event::Measured { usage } => eviction::measured(turn, state, usage),
         Event::SandboxReady { .. }
         | Event::SandboxFailed { .. }
         | Event::SandboxExited { .. }
@@ -209,6 +218,7 @@ fn resume(turn: &mut Turn<'_>, state: &mut PodState) {
         SandboxStep::Stopping => SandboxStep::Lost,
         step => step,
     };
+    state.storage.pending = false;
     state.end = match state.end {
         End::TearingDown => End::Alive,
         End::Removed => End::TornDown,

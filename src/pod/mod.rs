@@ -2,6 +2,7 @@
 //! prints, exits, or takes its caller for a terminal.
 
 pub mod action;
+mod admission;
 pub mod apply;
 pub mod attached;
 mod brief;
@@ -10,6 +11,7 @@ pub mod conditions;
 mod debug;
 pub mod effects;
 pub mod event;
+pub mod eviction;
 pub mod gc;
 mod life;
 mod limits;

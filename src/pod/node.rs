@@ -21,20 +21,11 @@ const MAX_PODS: u32 = 110;
 pub fn node(config: &Config) -> Result<Node> {
     let uname = nix::sys::utsname::uname().doing(|| "ask the kernel's name")?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-    let architecture = match text(uname.machine()) {
-        x86 if x86 == "x86_64" => "amd64".to_owned(),
-        arm if arm == "aarch64" => "arm64".to_owned(),
-        other => other,
-    };
+    let architecture = architecture().to_owned();
     let booted = booted();
     let mut node = Node::default();
     let name = config.node.clone();
-    let labels = [
-        ("kubernetes.io/arch", architecture.as_str()),
-        ("kubernetes.io/hostname", name.as_str()),
-        ("kubernetes.io/os", "linux"),
-    ];
-    node.metadata.labels = Some(map(&labels));
+    node.metadata.labels = Some(labels(&name));
     node.metadata.creation_timestamp = made(&config.paths.lib).or(booted).map(Time);
     node.metadata.uid = Some(read("/etc/machine-id"));
     node.metadata.name = Some(name.clone());
@@ -72,6 +63,37 @@ fn address(kind: &str, address: &str) -> NodeAddress {
     NodeAddress { address: address.to_owned(), type_: kind.to_owned() }
 }
 
+/// As Go names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The labels that a kubelet gives its node, which is called `name`.
+pub fn labels(name: &str) -> BTreeMap<String, String> {
+    map(&[
+        ("kubernetes.io/arch", architecture()),
+        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/os", "linux"),
+    ])
+}
+
+/// How many processors there are.
+pub fn cpus() -> i64 {
+    let online = nix::unistd::SysconfVar::_NPROCESSORS_ONLN;
+    nix::unistd::sysconf(online).ok().flatten().unwrap_or(1).max(1)
+}
+
+/// Bytes of the disk that has the store in `lib`, which may not have been made yet.
+pub fn storage(lib: &Path) -> i64 {
+    let disk = lib.ancestors().find_map(|dir| nix::sys::statvfs::statvfs(dir).ok());
+    let bytes = disk.map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size()));
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 /// The address that packets for other machines would come from, if there is a way to them.
 pub fn host_ip() -> Option<String> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
@@ -104,19 +126,13 @@ fn booted() -> Option<Timestamp> {
 fn capacity(lib: &Path) -> BTreeMap<String, Quantity> {
     let mut all = BTreeMap::new();
     let mut add = |name: &str, value: String| all.insert(name.to_owned(), Quantity(value));
-    let cpus = read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count();
-    add("cpu", cpus.max(1).to_string());
+    add("cpu", cpus().to_string());
     let memory = read("/proc/meminfo");
     let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let total = total.and_then(|rest| rest.trim().strip_suffix(" kB"));
     add("memory", format!("{}Ki", total.unwrap_or("0").trim()));
     add("pods", MAX_PODS.to_string());
-    // The store may not have been made yet: then the disk is that of what it will be made in.
-    let disk = lib.ancestors().find_map(|dir| nix::sys::statvfs::statvfs(dir).ok());
-    if let Some(disk) = disk {
-        let bytes = disk.blocks() * disk.fragment_size();
-        add("ephemeral-storage", format!("{}Ki", bytes >> 10));
-    }
+    add("ephemeral-storage", format!("{}Ki", storage(lib) >> 10));
     all
 }
 

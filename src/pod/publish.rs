@@ -4,6 +4,7 @@
 use super::action::PodEvent;
 use super::conditions::{self, Node};
 use super::effects::Place;
+use super::eviction::Watch;
 use super::recorder::Recorder;
 use super::state::{PodState, Probes};
 use super::store::{self, Record};
@@ -31,12 +32,13 @@ impl Publisher {
         Self { node, written: None, version: 0, recorder, events: Vec::new() }
     }
 
-    /// Writes the record if the pod has changed. Counters of probes alone are no change: a new
-    /// monitor counts anew.
+    /// Writes the record if the pod has changed. Counters of probes and the
+    /// time of the next measurement alone are no change: a new monitor counts anew.
     pub fn publish(&mut self, place: &Place, state: &PodState) -> Result<()> {
         let status = conditions::status(&place.pod, state, &self.node);
         let status_hash = hash(&status);
         let mut lasting = state.clone();
+        lasting.storage = Watch::default();
         for container in &mut lasting.containers {
             container.probes = Probes::default();
         }

@@ -112,7 +112,7 @@ fn event(pod: &Pod, new: &PodEvent, now: Timestamp) -> Event {
             field_path: new.container.as_ref().map(|name| field_path(pod, name)),
             ..ObjectReference::default()
         },
-        reason: Some(new.reason.to_owned()),
+        reason: Some(new.reason.to_string()),
         message: Some(new.message.clone()),
         type_: Some(new.kind.as_str().to_owned()),
         source: Some(EventSource { component: Some(component.into()), host: node.clone() }),
@@ -166,7 +166,12 @@ mod tests {
 
     fn failing(message: &str) -> PodEvent {
         let kind = EventKind::Warning;
-        PodEvent { kind, reason: "Unhealthy", message: message.into(), container: Some("c".into()) }
+        PodEvent {
+            kind,
+            reason: "Unhealthy".into(),
+            message: message.into(),
+            container: Some("c".into()),
+        }
     }
 
     #[test]

@@ -122,6 +122,16 @@ pub fn cancel_pulls(turn: &mut Turn<'_>, state: &PodState) {
     }
 }
 
+/// As the kubelet, which goes on without them.
+pub fn secrets_missing(turn: &mut Turn<'_>, names: &[String]) {
+    let message = format!(
+        "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not \
+         succeed.",
+        names.join(", ")
+    );
+    turn.record(EventKind::Warning, "FailedToRetrieveImagePullSecret", message, None);
+}
+
 fn got_image(wanted: &str, pulled: Option<&Pulled>) -> String {
     let Some(Pulled { took, with_waiting, size }) = pulled else {
         return format!(

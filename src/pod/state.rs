@@ -4,6 +4,7 @@
 //! Instances are counted, and their ids follow from the count ([`sandbox_id`], [`container_id`]):
 //! whoever finds a half-made container after a crash knows its name without having been told.
 
+use super::eviction::Watch;
 use crate::kube::roster::Role;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub struct PodState {
     pub deletion: Option<Deletion>,
     /// How far its end has come.
     pub end: End,
+    /// When what it has on disk is measured.
+    pub storage: Watch,
     /// The conditions with the time they last changed.
     pub conditions: Vec<Condition>,
 }
@@ -59,6 +62,9 @@ pub struct Failure {
     pub reason: String,
     /// For humans.
     pub message: String,
+    /// The machine did not take the pod: it has no containers to tell of.
+    #[serde(default)]
+    pub rejected: bool,
 }
 
 /// The sandbox: the pause process with its namespaces and the pod's address.

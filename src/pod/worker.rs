@@ -5,6 +5,7 @@
 use super::action::Action;
 use super::effects::{self, Place};
 use super::event::{Event, ProbeResult, SandboxFault, StartStage};
+use super::eviction::Usage;
 use super::lock;
 use super::state::PodState;
 use crate::error::{Context, Error, Kind, Result};
@@ -94,7 +95,10 @@ impl Worker {
 }
 
 fn is_answer(event: &Event) -> bool {
-    !matches!(event, Event::ImagePulling { .. } | Event::ImageReady { .. })
+    !matches!(
+        event,
+        Event::SecretsMissing { .. } | Event::ImagePulling { .. } | Event::ImageReady { .. }
+    )
 }
 
 /// The answer of a worker that died.
@@ -119,6 +123,7 @@ pub fn lost(action: &Action) -> Option<Event> {
             let result = ProbeResult::Unknown(message());
             Event::ProbeDone { container, attempt, kind, result }
         }
+        Action::Measure => Event::Measured { usage: Usage::default() },
         Action::Teardown => Event::TornDown { failure: Some(message()) },
         _ => return None,
     };
@@ -146,7 +151,8 @@ pub fn lane(action: &Action) -> Lane<'_> {
         Action::RunHook { .. }
         | Action::Probe { .. }
         | Action::ClosePorts { .. }
-        | Action::Examine { .. } => Lane::Free,
+        | Action::Examine { .. }
+        | Action::Measure => Lane::Free,
         _ => Lane::Pod,
     }
 }

@@ -1,19 +1,23 @@
-//! Removing a tree that somebody else has filled: as deep as it may be, with a bounded number of
-//! descriptors and little stack. No link is followed.
+//! Trees that somebody else has filled, removed or measured: with a bounded number of descriptors
+//! and little stack, and no link followed.
 
+use super::path::open_beneath;
 use super::{Errno, Result, fs};
 use nix::dir::{Dir, Type};
-use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::libc::{S_IFDIR, S_IFMT};
+use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::ffi::{CStr, CString};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// Directories below are moved up before they are entered.
 const MAX_DEPTH: usize = 32;
 
-/// Removes `path` and all below it; one that is not there is fine.
+/// Removes `path` and all below it, as deep as it may be; one that is not there is fine.
 pub fn remove(path: &Path) -> Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let top = match fs::open(path, flags, 0) {
@@ -34,6 +38,41 @@ pub fn remove(path: &Path) -> Result<()> {
         Err(Errno::ENOENT) => Ok(()),
         removed => removed,
     }
+}
+
+/// Bytes of disk that the directory `path` takes with all below it on the same file system: each
+/// file once, however many names it has, and none whose path is longer than `PATH_MAX`. 0 if it is
+/// not there.
+pub fn disk_usage(path: &Path) -> Result<u64> {
+    const BLOCK: u64 = 512;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let top = match fs::open(path, flags, 0) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(0),
+        opened => opened?,
+    };
+    let is = fstat(&top)?;
+    let mut total = is.st_blocks.unsigned_abs() * BLOCK;
+    let mut linked = HashSet::new();
+    let mut left = vec![PathBuf::new()];
+    while let Some(at) = left.pop() {
+        // What goes meanwhile takes nothing.
+        let Ok(dir) = open_beneath(&top, &at, flags, 0) else { continue };
+        for (name, _) in entries(dir.as_fd()).unwrap_or_default() {
+            let Ok(of) = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            let is_dir = of.st_mode & S_IFMT == S_IFDIR;
+            let again = !is_dir && of.st_nlink > 1 && !linked.insert(of.st_ino);
+            if of.st_dev != is.st_dev || again {
+                continue;
+            }
+            total += of.st_blocks.unsigned_abs() * BLOCK;
+            if is_dir {
+                left.push(at.join(OsStr::from_bytes(name.to_bytes())));
+            }
+        }
+    }
+    Ok(total)
 }
 
 struct Walk<'a> {
@@ -108,6 +147,21 @@ fn entries(dir: BorrowedFd<'_>) -> Result<Vec<(CString, Option<Type>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_counts_once_and_a_link_for_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        std::fs::create_dir_all(top.join("a/b")).unwrap();
+        let empty = disk_usage(&top).unwrap();
+        std::fs::write(dir.path().join("outside"), vec![1; 1 << 20]).unwrap();
+        std::os::unix::fs::symlink(dir.path(), top.join("link")).unwrap();
+        std::fs::write(top.join("a/b/file"), vec![1; 1 << 20]).unwrap();
+        std::fs::hard_link(top.join("a/b/file"), top.join("a/again")).unwrap();
+        let used = disk_usage(&top).unwrap() - empty;
+        assert!((1 << 20..(1 << 20) + (64 << 10)).contains(&used), "{used}");
+        assert_eq!(disk_usage(&dir.path().join("none")).unwrap(), 0);
+    }
 
     #[test]
     fn a_tree_of_any_depth_goes_and_links_stay_links() {

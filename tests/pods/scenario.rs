@@ -17,6 +17,13 @@ impl World {
             ["debug", container, "at", time] => {
                 self.at(span(time), Happening::Debug((*container).into()));
             }
+            ["machine", "refuses", "it", reason, ..] => {
+                self.rejects = Some(((*reason).into(), text()));
+            }
+            [name, "has", mib, "from", time] => {
+                let mib: u64 = mib.trim_end_matches("Mi").parse().unwrap();
+                self.sizes.push(((*name).into(), mib << 20, span(time)));
+            }
             ["machine", "reboots", "at", time] => self.at(span(time), Happening::Reboot),
             ["node's", "network", "fails", ..] => {
                 self.sandbox_fails.push((SandboxFault::Network, text()));
@@ -55,6 +62,7 @@ impl World {
             ["image", "is", "missing", ..] => {
                 program.image_fails = Some((ImageFault::Pull, text()));
             }
+            ["has", "no", "pull", "secret"] => program.secrets_missing = true,
             ["cannot", "start", ..] => {
                 program.start_fails = Some((StartStage::Start, text()));
             }

@@ -30,6 +30,9 @@ pub fn describe(event: &Event) -> String {
             format!("sandbox {attempt} is ready, {}", ip.clone().unwrap_or_default())
         }
         Event::SandboxFailed { attempt, .. } => format!("sandbox {attempt} fails"),
+        Event::Rejected { .. } => "the machine refuses the pod".into(),
+        Event::SecretsMissing { names } => format!("{} is missing", names.join(", ")),
+        Event::Measured { .. } => "the pod has been measured".into(),
         Event::SandboxExited { attempt } => format!("sandbox {attempt} dies"),
         Event::SandboxStopped { attempt, .. } => format!("sandbox {attempt} is gone"),
         Event::ImagePulling { container } => format!("{container} pulls its image"),
@@ -84,6 +87,7 @@ pub fn word(action: &Action) -> String {
             let about = about.unwrap_or_default();
             format!("{} {}{about} {}", event.kind.as_str(), event.reason, event.message)
         }
+        Action::Measure => "> measure the pod".into(),
         Action::Teardown => "> tear the pod down".into(),
         Action::Remove => "> remove the record".into(),
         Action::Exit => "> end the monitor".into(),

@@ -10,6 +10,7 @@ use runp::pod::conditions::{Node, status};
 use runp::pod::event::{
     Event, ExitStatus, Hook, ImageFault, ProbeKind, ProbeResult, Pulled, SandboxFault, StartStage,
 };
+use runp::pod::eviction::Usage;
 use runp::pod::machine::{deadline, next};
 use runp::pod::state::PodState;
 use std::collections::HashMap;
@@ -56,6 +57,8 @@ pub struct Program {
     pub held_until: Option<SignedDuration>,
     /// Its image has to be pulled, which takes so long.
     pub pulls: Option<SignedDuration>,
+    /// The pod's pull secrets are not there.
+    pub secrets_missing: bool,
     /// The message of its image's or its start's failure.
     pub image_fails: Option<(ImageFault, String)>,
     pub start_fails: Option<(StartStage, String)>,
@@ -77,6 +80,10 @@ pub struct World {
     pub order: usize,
     pub programs: HashMap<String, Program>,
     pub sandbox_fails: Vec<(SandboxFault, String)>,
+    /// Why the machine does not run the pod: reason and message.
+    pub rejects: Option<(String, String)>,
+    /// Volumes and containers that are so many bytes from then on.
+    pub sizes: Vec<(String, u64, SignedDuration)>,
     pub timeline: String,
     pub shown: String,
     pub over: bool,
@@ -98,6 +105,8 @@ impl World {
             order: 0,
             programs: HashMap::new(),
             sandbox_fails: Vec::new(),
+            rejects: None,
+            sizes: Vec::new(),
             timeline: String::new(),
             shown: String::new(),
             over: false,
@@ -224,6 +233,10 @@ impl World {
     /// Does what is to be done, in a few virtual milliseconds.
     fn act(&mut self, action: Action) {
         match action {
+            Action::CreateSandbox { .. } if self.rejects.is_some() => {
+                let (reason, message) = self.rejects.clone().unwrap();
+                self.after_ms(1, Event::Rejected { reason, message });
+            }
             Action::CreateSandbox { attempt } => {
                 let ip = Some(format!("10.88.0.{}", 2 + attempt));
                 let event = match self.sandbox_fails.pop() {
@@ -267,6 +280,10 @@ impl World {
             }
             Action::ClosePorts { .. } => {}
             Action::CancelPull { container } => self.cancel_pull(container),
+            Action::Measure => {
+                let usage = self.usage();
+                self.after_ms(5, Event::Measured { usage });
+            }
             Action::Teardown => self.after_ms(30, Event::TornDown { failure: None }),
             Action::Remove | Action::Exit => self.over = true,
             Action::CleanContainer { .. } | Action::RecordEvent(_) => {}
@@ -293,6 +310,18 @@ impl World {
         self.after_ms(ms, Event::HookDone { container, attempt, which, failure });
     }
 
+    fn usage(&self) -> Usage {
+        let uptime = self.now.duration_since(Timestamp::UNIX_EPOCH);
+        let grown = self.sizes.iter().filter(|(_, _, from)| uptime >= *from);
+        let mut usage = Usage::default();
+        for (name, bytes, _) in grown {
+            let is_container = self.state.container(name).is_some();
+            let all = if is_container { &mut usage.containers } else { &mut usage.volumes };
+            all.insert(name.clone(), *bytes);
+        }
+        usage
+    }
+
     fn cancel_pull(&mut self, cancelled: String) {
         self.queue.retain(|(_, _, happening)| match happening {
             Happening::Event(
@@ -308,6 +337,10 @@ impl World {
 
     fn start(&mut self, container: String, attempt: u32) {
         let program = self.programs.get(&container).cloned().unwrap_or_default();
+        if program.secrets_missing {
+            let names = vec!["registry".to_owned()];
+            self.after_ms(1, Event::SecretsMissing { names });
+        }
         if let Some((fault, message)) = program.image_fails {
             return self.after_ms(1, Event::ImageFailed { container, fault, message });
         }

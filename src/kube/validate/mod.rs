@@ -18,6 +18,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use names::{config_key, label_value, qualified_name};
+pub use security::forbidden_sysctls;
 pub use update::validate_update;
 
 /// All annotations of an object, keys and values, in bytes.
@@ -117,7 +118,7 @@ fn pod_spec(causes: &mut Causes, spec: &PodSpec) {
         causes.invalid_number("spec.activeDeadlineSeconds", seconds, why);
     }
     if let Some(context) = &spec.security_context {
-        security::pod(causes, context, spec);
+        security::pod(causes, context);
     }
     network::validate(causes, spec);
     if let Some(requirements) = &spec.resources {

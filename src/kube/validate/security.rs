@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const MAX_SYSCTL: usize = 253;
 
 /// Checks that of the pod.
-pub fn pod(causes: &mut Causes, context: &PodSecurityContext, spec: &PodSpec) {
+pub fn pod(causes: &mut Causes, context: &PodSecurityContext) {
     let path = "spec.securityContext";
     let ids = [
         ("runAsUser", context.run_as_user),
@@ -31,7 +31,7 @@ pub fn pod(causes: &mut Causes, context: &PodSecurityContext, spec: &PodSpec) {
         let policies = ["Merge", "Strict"];
         causes.one_of(format_args!("{path}.supplementalGroupsPolicy"), policy, &policies);
     }
-    sysctls(causes, context.sysctls.as_deref().unwrap_or_default(), spec);
+    sysctls(causes, context.sysctls.as_deref().unwrap_or_default());
     if let Some(profile) = &context.seccomp_profile {
         seccomp(causes, &format!("{path}.seccompProfile"), profile);
     }
@@ -54,8 +54,13 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_wmem",
 ];
 
-/// Why the kubelet does not run a pod with this sysctl (`SysctlForbidden`). Said before the pod is
-/// stored: on one machine nobody else could run it.
+/// Why a kubelet does not run a pod with these sysctls (`SysctlForbidden`).
+pub fn forbidden_sysctls(spec: &PodSpec) -> Vec<String> {
+    let context = spec.security_context.as_ref();
+    let all = context.and_then(|context| context.sysctls.as_deref()).unwrap_or_default();
+    all.iter().filter_map(|sysctl| forbidden_sysctl(&sysctl.name, spec)).collect()
+}
+
 fn forbidden_sysctl(name: &str, spec: &PodSpec) -> Option<String> {
     let name = name.replace('/', ".");
     if !SAFE_SYSCTLS.contains(&name.as_str()) {
@@ -69,7 +74,7 @@ fn forbidden_sysctl(name: &str, spec: &PodSpec) -> Option<String> {
         .then(|| format!("forbidden sysctl: {name:?} not allowed with host {what} enabled"))
 }
 
-fn sysctls(causes: &mut Causes, sysctls: &[Sysctl], spec: &PodSpec) {
+fn sysctls(causes: &mut Causes, sysctls: &[Sysctl]) {
     let mut known = BTreeSet::new();
     for (index, sysctl) in sysctls.iter().enumerate() {
         let path = format!("spec.securityContext.sysctls[{index}].name");
@@ -84,8 +89,6 @@ fn sysctls(causes: &mut Causes, sysctls: &[Sysctl], spec: &PodSpec) {
             causes.invalid(path, name, why);
         } else if !known.insert(name.replace('/', ".")) {
             causes.duplicate(path, name);
-        } else if let Some(why) = forbidden_sysctl(name, spec) {
-            causes.forbidden(path, why);
         }
     }
 }

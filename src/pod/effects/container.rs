@@ -1,6 +1,6 @@
 //! One instance of a container: image, user, bundle, process; and its removal.
 
-use super::image::{Found, find};
+use super::image::{Found, find, missing_secrets};
 use super::inputs::{self, Mounted};
 use super::{Place, sandbox};
 use crate::error::{Context, Error, Result};
@@ -31,6 +31,10 @@ pub fn start(
     reply: &mut Reply,
 ) -> Result<()> {
     let container = &*place.container(name)?;
+    let missing = missing_secrets(place)?;
+    if !missing.is_empty() {
+        reply.send(&Event::SecretsMissing { names: missing })?;
+    }
     let found = match find(place, container, reply) {
         Ok(found) => found,
         Err((fault, message)) => {
@@ -76,7 +80,7 @@ pub fn clean(place: &Place, id: &str) -> Result<()> {
     deleted.and(removed)
 }
 
-fn overlay(place: &Place, id: &str) -> PathBuf {
+pub fn overlay(place: &Place, id: &str) -> PathBuf {
     place.dir.join("overlay").join(id)
 }
 

@@ -91,6 +91,19 @@ fn pull(
     Ok(found(reference, done.image, Some(pulled)))
 }
 
+/// The pod's pull secrets that are not there.
+pub fn missing_secrets(place: &Place) -> Result<Vec<String>> {
+    let namespace = place.pod.metadata.namespace.as_deref().unwrap_or("default");
+    let secrets = place.pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets.as_ref());
+    let mut missing = Vec::new();
+    for reference in secrets.into_iter().flatten() {
+        if objects::secret(&place.config.paths, namespace, &reference.name)?.is_none() {
+            missing.push(reference.name.clone());
+        }
+    }
+    Ok(missing)
+}
+
 /// The pod's pull secrets, then what the machine has. As with the kubelet, a secret that is not
 /// there does not keep an image from being pulled without it.
 fn keyring(place: &Place) -> Result<Keyring> {

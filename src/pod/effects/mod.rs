@@ -8,6 +8,7 @@ mod container;
 mod image;
 pub mod inputs;
 mod sandbox;
+mod storage;
 mod stuck;
 mod teardown;
 
@@ -16,7 +17,7 @@ use super::event::{Event, ProbeResult};
 use super::prober::{self, Target};
 use super::state::{self, PodState};
 use super::worker::Reply;
-use super::{Config, logs};
+use super::{Config, admission, logs};
 use crate::error::{Context, Error, Result};
 use crate::kube::{Pod, roster};
 use crate::net::Bridge;
@@ -101,15 +102,7 @@ impl Place {
 /// Carries out `action`, and reports.
 pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) -> Result<()> {
     match action.clone() {
-        Action::CreateSandbox { attempt } => {
-            let event = match sandbox::create(place, attempt, reply) {
-                Ok((pid, ip)) => Event::SandboxReady { attempt, pid, ip },
-                Err((fault, error)) => {
-                    Event::SandboxFailed { attempt, fault, message: error.to_string() }
-                }
-            };
-            reply.send(&event)
-        }
+        Action::CreateSandbox { attempt } => create_sandbox(place, attempt, reply),
         Action::StopSandbox { attempt } => {
             let failure = sandbox::stop(place, attempt).err().map(|error| error.to_string());
             reply.send(&Event::SandboxStopped { attempt, failure })
@@ -145,6 +138,7 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
             let result = result.unwrap_or_else(|error| ProbeResult::Unknown(error.to_string()));
             reply.send(&Event::ProbeDone { container, attempt, kind, result })
         }
+        Action::Measure => reply.send(&Event::Measured { usage: storage::measure(place, state)? }),
         Action::Teardown => {
             let failure = teardown::tear_down(place).err().map(|error| error.to_string());
             reply.send(&Event::TornDown { failure })
@@ -156,6 +150,27 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
         | Action::Remove
         | Action::Exit => Ok(()),
     }
+}
+
+/// Asks first whether this machine runs the pod at all.
+fn create_sandbox(place: &Place, attempt: u32, reply: &mut Reply) -> Result<()> {
+    if attempt == 0
+        && let Err((reason, message)) = admission::judge(&place.pod, &machine(place))
+    {
+        return reply.send(&Event::Rejected { reason, message });
+    }
+    let event = match sandbox::create(place, attempt, reply) {
+        Ok((pid, ip)) => Event::SandboxReady { attempt, pid, ip },
+        Err((fault, error)) => Event::SandboxFailed { attempt, fault, message: error.to_string() },
+    };
+    reply.send(&event)
+}
+
+/// What this machine has, as far as it decides whether a pod is run here.
+fn machine(place: &Place) -> admission::Machine {
+    let (cpus, storage) = (super::node::cpus(), super::node::storage(&place.config.paths.lib));
+    let memory = i64::try_from(sandbox::node_memory()).unwrap_or(i64::MAX);
+    admission::Machine { cpus, memory, storage, labels: super::node::labels(&place.config.node) }
 }
 
 /// Calls `ask` with what hooks and probes of an instance need.
