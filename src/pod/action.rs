@@ -64,6 +64,15 @@ pub enum Action {
         /// The signal's number.
         signal: i32,
     },
+    /// As `Signal`, by force: an init process that cannot hear of the signal is killed at once.
+    Dismiss {
+        /// Which container.
+        container: String,
+        /// Which instance.
+        attempt: u32,
+        /// The signal's number.
+        signal: i32,
+    },
     /// SIGKILLs each process of the container. Its end comes as `ContainerExited`.
     KillContainer {
         /// Which container.

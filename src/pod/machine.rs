@@ -5,7 +5,7 @@
 //! teardown. What a container needs is in `start` and `stop`.
 
 use super::action::{Action, EventKind, PodEvent};
-use super::event::{Event, Hook, ProbeKind};
+use super::event::{Event, Hook};
 use super::restart::{Policy, Terms};
 use super::start::Ended;
 use super::state::{ContainerState, Deletion, End, KillReason, PodState, SandboxStep, Step};
@@ -21,7 +21,8 @@ const DEFAULT_GRACE: i64 = 30;
 
 /// What follows from `event`. Changes `state`, which is to be written before the actions are done.
 pub fn next(pod: &Pod, state: &mut PodState, event: &Event, now: Timestamp) -> Vec<Action> {
-    let mut turn = Turn { pod, roster: roster::all(pod), now, actions: Vec::new() };
+    let since = state.started.unwrap_or(now);
+    let mut turn = Turn { pod, roster: roster::all(pod), since, now, actions: Vec::new() };
     take_up(&mut turn, state);
     happened(&mut turn, state, event);
     notice_deletion(&mut turn, state);
@@ -65,6 +66,8 @@ pub(super) struct Turn<'a> {
     pub pod: &'a Pod,
     /// Its containers.
     pub roster: Vec<(Role, Cow<'a, api::Container>)>,
+    /// When the pod was taken up.
+    pub since: Timestamp,
     /// The time of the turn.
     pub now: Timestamp,
     /// In order.
@@ -114,6 +117,12 @@ impl Turn<'_> {
     /// The pod's uid.
     pub fn uid(&self) -> &str {
         self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// What the ticks of a container's probes are counted from.
+    pub fn clock(&self, container: &ContainerState) -> probes::Clock {
+        let started = container.started_at.unwrap_or(self.now);
+        probes::Clock { pod: self.since, started, now: self.now }
     }
 
     /// `spec.restartPolicy`.
@@ -236,9 +245,7 @@ fn resume(turn: &mut Turn<'_>, state: &mut PodState) {
             }
             _ => {}
         }
-        for kind in ProbeKind::ALL {
-            container.probes.get_mut(kind).pending = false;
-        }
+        probes::spread(turn, container);
         stop::resume(turn, container);
     }
 }

@@ -258,6 +258,9 @@ impl Monitor {
             Action::Signal { container, attempt, signal } => {
                 self.signal(&container, attempt, signal);
             }
+            Action::Dismiss { container, attempt, signal } => {
+                self.dismiss(&container, attempt, signal);
+            }
             // The end of the whole pod takes it along.
             Action::CleanContainer { .. } if self.state.deletion.is_some() => {}
             // The end of its init process is that of all in its PID namespace.
@@ -403,6 +406,14 @@ impl Monitor {
             // It has ended; that comes as an event of its own.
             debug_assert_eq!(errno, Errno::ESRCH, "signal {signal} to {pid}");
         }
+    }
+
+    /// The first process of a PID namespace ends on no signal that it does not handle: those who
+    /// cannot hear of theirs are not waited for.
+    fn dismiss(&self, container: &str, attempt: u32, signal: i32) {
+        let pid = self.state.container(container).map_or(0, |container| container.pid);
+        let is_deaf = self.is_alone(container) && !processes::hears(pid, signal);
+        self.signal(container, attempt, if is_deaf { SIGKILL } else { signal });
     }
 
     /// The pod as it is wanted now; one that was taken away from under us is to end at once.

@@ -1,5 +1,9 @@
 //! The probes of a container: when each is due, and what its results come to. One pure function
 //! counts for all three.
+//!
+//! As the kubelet's workers do, a probe ticks in its period from the moment its pod was taken up,
+//! whenever its container starts; only readiness is asked at once when a container is seen to run,
+//! or to have started up, and ticks from there. A tick before `initialDelaySeconds` is lost.
 
 use super::action::{Action, EventKind};
 use super::event::{ProbeKind, ProbeResult};
@@ -9,10 +13,9 @@ use super::state::{ContainerState, KillReason, ProbeState, Probes, Step};
 use super::stop;
 use crate::kube::roster::Role;
 use k8s_openapi::api::core::v1 as api;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// A probe is not asked in the first second of its container: the kubelet, too, needs about that
-/// long to see that the container runs, and most programs need it before they can answer.
+/// Seconds until a container is seen to run: the kubelet lists containers that often.
 const SETTLE: i32 = 1;
 
 impl ProbeKind {
@@ -58,27 +61,56 @@ impl Probes {
     }
 }
 
-/// The counters of a container that started at `started`. Readiness and liveness wait for the
-/// startup probe.
-pub fn begin(container: &api::Container, started: Timestamp, now: Timestamp) -> Probes {
+/// From when on a container's probes are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// When the pod was taken up.
+    pub pod: Timestamp,
+    /// When the container was started.
+    pub started: Timestamp,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// The counters of a container that has been started. Readiness and liveness wait for the startup
+/// probe.
+pub fn begin(container: &api::Container, clock: Clock) -> Probes {
     let mut probes = Probes::default();
     if container.startup_probe.is_some() {
-        probes.startup.due = first_due(container, ProbeKind::Startup, started, now);
+        probes.startup.due = first_due(container, ProbeKind::Startup, clock);
     } else {
-        release(container, &mut probes, started, now);
+        release(container, &mut probes, clock);
     }
     probes
 }
 
+/// A new monitor asks as a kubelet that was restarted: each probe at some moment of its first
+/// period, so that not all pods are asked at once.
+pub fn spread(turn: &Turn<'_>, container: &mut ContainerState) {
+    let Some(spec) = turn.spec(&container.name).cloned() else { return };
+    for kind in ProbeKind::ALL {
+        let state = container.probes.get_mut(kind);
+        state.pending = false;
+        if let (Some(_), Some(probe)) = (state.due, kind.of(&spec)) {
+            let period = u64::from(positive(probe.period_seconds, 10).unsigned_abs()) * 1000;
+            let seed = format!("{}/{}/{}", turn.uid(), container.name, kind.as_str());
+            let part = i64::try_from(scattered(&seed) % period).unwrap_or(0);
+            let part = SignedDuration::from_millis(part.max(1));
+            state.due = turn.now.checked_add(part).ok();
+        }
+    }
+}
+
+/// The same number for the same text (FNV-1a): no two pods have the same.
+fn scattered(text: &str) -> u64 {
+    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, add)
+}
+
 /// Lets readiness and liveness be asked, once the startup probe has succeeded.
-pub fn release(
-    container: &api::Container,
-    probes: &mut Probes,
-    started: Timestamp,
-    now: Timestamp,
-) {
+pub fn release(container: &api::Container, probes: &mut Probes, clock: Clock) {
     for kind in [ProbeKind::Readiness, ProbeKind::Liveness] {
-        probes.get_mut(kind).due = first_due(container, kind, started, now);
+        probes.get_mut(kind).due = first_due(container, kind, clock);
     }
 }
 
@@ -92,11 +124,11 @@ pub fn ask(turn: &mut Turn<'_>, container: &mut ContainerState) {
             continue;
         };
         let state = container.probes.get_mut(kind);
-        if state.pending || state.due.is_none_or(|due| due > turn.now) {
+        let Some(due) = state.due.filter(|due| *due <= turn.now && !state.pending) else {
             continue;
-        }
+        };
         state.pending = true;
-        state.due = Some(next_due(probe, turn.now));
+        state.due = Some(tick_after(due, probe, turn.now));
         let (container, attempt) = (container.name.clone(), container.attempt);
         turn.actions.push(Action::Probe { container, attempt, kind });
     }
@@ -141,8 +173,8 @@ pub fn done(
         (ProbeKind::Startup, Some(true)) => {
             container.probes.startup.due = None;
             container.started = true;
-            let started = container.started_at.unwrap_or(turn.now);
-            return release(&spec, &mut container.probes, started, turn.now);
+            let clock = turn.clock(container);
+            return release(&spec, &mut container.probes, clock);
         }
         (ProbeKind::Startup, Some(false)) => KillReason::Startup,
         (ProbeKind::Liveness, Some(false)) => KillReason::Liveness,
@@ -174,9 +206,13 @@ pub fn count(probe: &api::Probe, state: &mut ProbeState, result: &ProbeResult) -
     Some(passed)
 }
 
-/// When the probe is due again after having been asked at `now`.
-pub fn next_due(probe: &api::Probe, now: Timestamp) -> Timestamp {
-    later(now, positive(probe.period_seconds, 10))
+/// The first tick after `now` of a probe that ticked at `tick`: what was missed is lost.
+fn tick_after(tick: Timestamp, probe: &api::Probe, now: Timestamp) -> Timestamp {
+    let period = SignedDuration::from_secs(positive(probe.period_seconds, 10).into());
+    let passed = now.duration_since(tick).as_millis().max(0) / period.as_millis().max(1);
+    let periods = i32::try_from(passed).unwrap_or(i32::MAX).saturating_add(1);
+    let next = period.checked_mul(periods).and_then(|after| tick.checked_add(after).ok());
+    next.unwrap_or(Timestamp::MAX)
 }
 
 /// Seconds until an answer is given up.
@@ -207,14 +243,17 @@ fn positive(value: Option<i32>, default: i32) -> i32 {
     value.filter(|value| *value > 0).unwrap_or(default)
 }
 
-fn first_due(
-    container: &api::Container,
-    kind: ProbeKind,
-    started: Timestamp,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let delay = kind.of(container)?.initial_delay_seconds.unwrap_or(0).max(SETTLE);
-    Some(later(started, delay).max(now))
+fn first_due(container: &api::Container, kind: ProbeKind, clock: Clock) -> Option<Timestamp> {
+    let probe = kind.of(container)?;
+    let seen = later(clock.started, SETTLE).max(clock.now);
+    let least = later(clock.started, probe.initial_delay_seconds.unwrap_or(0)).max(seen);
+    let first = if kind == ProbeKind::Readiness { seen } else { clock.pod };
+    if first >= least {
+        return Some(first);
+    }
+    // A tick at that very moment counts.
+    let before = least.checked_sub(SignedDuration::from_millis(1)).unwrap_or(least);
+    Some(tick_after(first, probe, before))
 }
 
 #[cfg(test)]
@@ -261,10 +300,16 @@ mod tests {
             readiness_probe: probe(5),
             ..Default::default()
         };
-        let mut probes = begin(&container, at(0), at(0));
-        assert_eq!(probes.startup.due, Some(at(1)));
+        let clock = Clock { pod: at(0), started: at(2), now: at(2) };
+        let mut probes = begin(&container, clock);
+        assert_eq!(probes.startup.due, Some(at(10)), "a period after the pod was taken up");
         assert_eq!((probes.readiness.due, probes.liveness.due), (None, None));
-        release(&container, &mut probes, at(0), at(20));
-        assert_eq!((probes.readiness.due, probes.liveness.due), (Some(at(20)), Some(at(60))));
+        release(&container, &mut probes, Clock { now: at(20), ..clock });
+        assert_eq!((probes.readiness.due, probes.liveness.due), (Some(at(20)), Some(at(70))));
+        release(&container, &mut probes, clock);
+        assert_eq!(probes.readiness.due, Some(at(13)), "its tick before the delay is lost");
+        let probe = api::Probe { period_seconds: Some(10), ..Default::default() };
+        assert_eq!(tick_after(at(10), &probe, at(10)), at(20));
+        assert_eq!(tick_after(at(10), &probe, at(39)), at(40), "what was missed is lost");
     }
 }

@@ -55,6 +55,19 @@ impl Adopted {
     }
 }
 
+/// Whether the process has a handler for `signal`, or holds it back to read it; also if nobody knows.
+pub fn hears(pid: i32, signal: i32) -> bool {
+    let status = fs::read_kernel_file(Path::new(&format!("/proc/{pid}/status")));
+    let Ok(status) = status else { return true };
+    let bit = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift));
+    let names = |set: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(set));
+        let set = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+        set.zip(bit).is_none_or(|(set, bit)| set & bit != 0)
+    };
+    names("SigCgt:") || names("SigBlk:")
+}
+
 /// What tells this boot of the machine from every other.
 pub fn boot() -> Result<String> {
     let id = fs::read_kernel_file(Path::new("/proc/sys/kernel/random/boot_id"));

@@ -410,9 +410,9 @@ fn started(
 fn runs(turn: &mut Turn<'_>, container: &mut ContainerState) {
     container.step = Step::Running;
     container.waiting = None;
-    let started = container.started_at.unwrap_or(turn.now);
+    let clock = turn.clock(container);
     if let Some(spec) = turn.spec(&container.name) {
-        container.probes = probes::begin(spec, started, turn.now);
+        container.probes = probes::begin(spec, clock);
         container.started = spec.startup_probe.is_none();
     }
 }

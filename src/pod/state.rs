@@ -299,7 +299,7 @@ pub enum KillStage {
 pub struct Deletion {
     /// When the monitor saw it.
     pub since: Timestamp,
-    /// Seconds; may only shrink. 0 kills at once.
+    /// Seconds; may only shrink. 0 is by force.
     pub grace: i64,
 }
 

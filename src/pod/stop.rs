@@ -20,8 +20,8 @@ const KILL_AGAIN: i64 = 5;
 /// `SIGTERM`, for an image without StopSignal.
 const SIGTERM: i32 = 15;
 
-/// Begins to stop a container that has a process. A grace of 0 kills it at once: only a forced
-/// deletion asks for that, and it promises that nothing is left when it returns.
+/// Begins to stop a container that has a process. A grace of 0 is a forced deletion's, and counts as
+/// 1 (docs/decisions/0019).
 pub fn kill(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason, grace: i64) {
     if container.kill.is_some() {
         return shorten(turn, container, why, grace);
@@ -31,13 +31,12 @@ pub fn kill(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason
     // A container on its way out is no longer judged; whether it is ready still is.
     container.probes.startup.due = None;
     container.probes.liveness.due = None;
-    let until = later(turn.now, grace);
+    let limit = grace.max(1);
+    let until = later(turn.now, limit);
     let stage = KillStage::PreStop;
     container.kill = Some(Kill { why, since: turn.now, grace, stage, until, stuck: None });
-    if grace == 0 {
-        sigkill(turn, container);
-    } else if has_pre_stop(turn.spec(&container.name)) {
-        run_pre_stop(turn, container, grace);
+    if has_pre_stop(turn.spec(&container.name)) {
+        run_pre_stop(turn, container, limit);
     } else {
         await_turn(turn, container);
     }
@@ -124,12 +123,15 @@ fn shorten(turn: &mut Turn<'_>, container: &mut ContainerState, why: KillReason,
     if kill.stage == KillStage::Kill {
         return;
     }
-    if grace == 0 {
-        return sigkill(turn, container);
-    }
-    kill.grace = kill.grace.min(turn.now.as_second() - kill.since.as_second() + grace);
     let least = if kill.stage == KillStage::Term { LEAST_TERM } else { 1 };
     kill.until = kill.until.min(later(turn.now, grace.max(least)));
+    kill.grace = match grace {
+        0 => 0,
+        grace => kill.grace.min(turn.now.as_second() - kill.since.as_second() + grace),
+    };
+    if grace == 0 && kill.stage == KillStage::Term {
+        signal(turn, container);
+    }
 }
 
 /// The stop signal is next: a sidecar that goes with its pod waits until [`take_turns`], or until
@@ -138,7 +140,7 @@ fn await_turn(turn: &mut Turn<'_>, container: &mut ContainerState) {
     match &mut container.kill {
         Some(kill) if container.role == Role::Sidecar && is_of_pod(kill.why) => {
             kill.stage = KillStage::Turn;
-            kill.until = later(kill.since, kill.grace);
+            kill.until = later(kill.since, kill.grace.max(1));
             if kill.until <= turn.now {
                 terminate(turn, container);
             }
@@ -174,8 +176,12 @@ fn signal(turn: &mut Turn<'_>, container: &ContainerState) {
     let own = own.and_then(|lifecycle| config::signal(lifecycle.stop_signal.as_deref()?));
     let of_image = Some(container.image.stop_signal).filter(|signal| *signal > 0);
     let signal = own.or(of_image).unwrap_or(SIGTERM);
+    let is_forced = container.kill.as_ref().is_some_and(|kill| kill.grace == 0);
     let (container, attempt) = (container.name.clone(), container.attempt);
-    turn.actions.push(Action::Signal { container, attempt, signal });
+    turn.actions.push(match is_forced {
+        true => Action::Dismiss { container, attempt, signal },
+        false => Action::Signal { container, attempt, signal },
+    });
 }
 
 fn sigkill(turn: &mut Turn<'_>, container: &mut ContainerState) {

@@ -53,6 +53,7 @@ impl World {
                 program.exits = codes.split(',').map(|code| code.parse().unwrap()).collect();
                 program.after = span(time);
             }
+            ["takes", time, "to", "stop"] => program.heeds = Some(span(time)),
             ["ignores", "its", "stop", "signal"] => program.stubborn = true,
             ["cannot", "be", "killed", "until", time] => {
                 program.stubborn = true;

@@ -78,6 +78,9 @@ pub fn word(action: &Action) -> String {
         }
         Action::Signal { container, signal, .. } => format!("> signal {signal} to {container}"),
         Action::KillContainer { container, .. } => format!("> kill {container}"),
+        Action::Dismiss { container, signal, .. } => {
+            format!("> signal {signal} to {container}, or kill it")
+        }
         Action::CancelPull { container } => format!("> give up the image of {container}"),
         Action::ClosePorts { container } => format!("> close the host ports of {container}"),
         Action::Examine { container, .. } => format!("> examine {container}"),

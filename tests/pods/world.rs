@@ -53,6 +53,8 @@ pub struct Program {
     pub after: SignedDuration,
     /// It does not end on its stop signal.
     pub stubborn: bool,
+    /// It ends so long after its stop signal.
+    pub heeds: Option<SignedDuration>,
     /// The kernel holds on to it until then.
     pub held_until: Option<SignedDuration>,
     /// Its image has to be pulled, which takes so long.
@@ -257,11 +259,24 @@ impl World {
                 self.after_ms(2, Event::ProbeDone { container, attempt, kind, result });
             }
             Action::Signal { container, attempt, signal } => {
-                let stubborn = self.programs.get(&container).is_some_and(|it| it.stubborn);
-                if !stubborn {
+                let program = self.programs.get(&container).cloned().unwrap_or_default();
+                if !program.stubborn {
                     // It was ready to be stopped: it ends well, unless the signal is odd.
                     let code = if signal == 15 { 0 } else { 128 + signal };
-                    self.exit(container, attempt, code, 10);
+                    let takes = program.heeds.map_or(10, |takes| takes.as_millis() as i64);
+                    self.exit(container, attempt, code, takes);
+                }
+            }
+            Action::Dismiss { container, attempt, signal } => {
+                let program = self.programs.get(&container).cloned().unwrap_or_default();
+                match program.heeds {
+                    // One that hears takes its time, if it has it.
+                    Some(takes) => {
+                        let ms = takes.as_millis().try_into().unwrap();
+                        self.exit(container, attempt, 0, ms);
+                    }
+                    None if program.stubborn => self.exit(container, attempt, 137, 1),
+                    None => self.act(Action::Signal { container, attempt, signal }),
                 }
             }
             Action::KillContainer { container, attempt } => {

@@ -145,6 +145,7 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
         }
         // The monitor's own.
         Action::Signal { .. }
+        | Action::Dismiss { .. }
         | Action::CancelPull { .. }
         | Action::RecordEvent(_)
         | Action::Remove
