@@ -24,6 +24,8 @@ mod events;
 mod exec;
 #[path = "runtime/faults.rs"]
 mod faults;
+#[path = "runtime/fields.rs"]
+mod fields;
 #[path = "runtime/freeze.rs"]
 mod freeze;
 #[path = "runtime/hooks.rs"]

@@ -127,6 +127,21 @@ fn a_hook_has_a_deadline() {
     case.assert_nothing_left();
 }
 
+#[test]
+fn each_runs_in_its_directory() {
+    let Some(mut case) = with_hooks("hook-cwd") else { return };
+    let pwd = |case: &Case| {
+        let script = format!("pwd >> {}", case.path("log").display());
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}])
+    };
+    case.config["hooks"] = json!({"createRuntime": pwd(&case), "createContainer": pwd(&case)});
+    let bundle = case.path("bundle");
+    let run = ["run", "--bundle", bundle.to_str().unwrap(), &case.id];
+    case.finish(case.command(&run).current_dir("/")).ok();
+    let log = fs::read_to_string(case.path("log")).unwrap();
+    assert_eq!(log, format!("{}\n{}\n", bundle.display(), case.rootfs().display()));
+}
+
 /// The file it executes may be the image's: it gets no more than the container's own process.
 #[test]
 fn a_hook_of_the_inside_has_the_containers_rights() {

@@ -14,18 +14,20 @@ use crate::sys::types::NsKind;
 use crate::sys::{Errno, clone, cred, exec, fs, ns, poll};
 use nix::fcntl::OFlag;
 use oci_spec::runtime::Hook;
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Where hooks run.
 #[derive(Clone, Copy)]
 pub enum Place<'a> {
-    /// Where the runtime runs, with the caller's environment.
+    /// Where the runtime runs, in the bundle's directory and with the caller's environment.
     Host,
-    /// In these namespaces of the container's init process, with no environment but their own.
+    /// In these namespaces of the container's init process, in the root file system's directory,
+    /// with no environment but their own.
     Namespaces(&'a OwnedFd, &'a [NsKind]),
     /// As another process of the container, with the user, rights, limits and environment of the
     /// configured one.
@@ -63,12 +65,14 @@ fn results<'a>(
 }
 
 fn one(hook: &Hook, state: &State, place: Place<'_>) -> Result<()> {
-    let state = serde_json::to_vec(state).map_err(|error| Error::system(error.to_string()))?;
-    let stdin = exec::memory_file(c"state", &state).doing(|| "make stdin")?;
+    let json = serde_json::to_vec(state).map_err(|error| Error::system(error.to_string()))?;
+    let stdin = exec::memory_file(c"state", &json).doing(|| "make stdin")?;
     let output = exec::memory_file(c"output", b"").doing(|| "make stdout")?;
     let pidfd = match place {
-        Place::Host => spawn(hook, [&stdin, &output], None)?,
-        Place::Namespaces(init, kinds) => spawn(hook, [&stdin, &output], Some((init, kinds)))?,
+        Place::Host => spawn(hook, &state.bundle, [&stdin, &output], None)?,
+        Place::Namespaces(init, kinds) => {
+            spawn(hook, &state.rootfs, [&stdin, &output], Some((init, kinds)))?
+        }
         Place::Container(container) => spawn_in(container, hook, [stdin, output.try_clone()?])?,
     };
     let status = wait(&pidfd, hook.timeout())?;
@@ -166,13 +170,15 @@ fn callers_environment() -> Result<Vec<CString>> {
 
 fn spawn(
     hook: &Hook,
+    dir: &Path,
     stdio: [&OwnedFd; 2],
     inside: Option<(&OwnedFd, &[NsKind])>,
 ) -> Result<OwnedFd> {
     let (control, childs) = barrier::pair().doing(|| "make a socket pair")?;
     let (argv, envp) = vectors(&childs, 0, &program(hook, inside.is_some())?)?;
     let last = selfexe::last()?;
-    let own = fs::open(std::path::Path::new("/proc/self/ns/pid"), OFlag::O_RDONLY, 0)
+    let dir = CString::new(dir.as_os_str().as_bytes()).unwrap_or_default();
+    let own = fs::open(Path::new("/proc/self/ns/pid"), OFlag::O_RDONLY, 0)
         .doing(|| "open the PID namespace")?;
     let pids = inside.filter(|(_, kinds)| kinds.contains(&NsKind::Pid));
     if let Some((init, _)) = pids {
@@ -181,7 +187,7 @@ fn spawn(
     cred::set_dumpable(false).doing(|| "become undumpable")?;
     let cloned = clone::clone3(0, None);
     if matches!(cloned, Ok(clone::Forked::Child)) {
-        let failed = become_hook(inside, stdio, &childs)
+        let failed = become_hook(inside, &dir, stdio, &childs)
             .map_or_else(|errno| errno, |()| exec::execve_fd(last.as_fd(), &argv, &envp));
         barrier::send(&childs, barrier::Report { step: 0, errno: failed as i32 })
             .unwrap_or_default();
@@ -206,6 +212,7 @@ fn spawn(
 
 fn become_hook(
     inside: Option<(&OwnedFd, &[NsKind])>,
+    dir: &CStr,
     [stdin, output]: [&OwnedFd; 2],
     control: &OwnedFd,
 ) -> crate::sys::Result<()> {
@@ -213,6 +220,11 @@ fn become_hook(
     if let Some((init, kinds)) = inside {
         let kinds = kinds.iter().filter(|kind| **kind != NsKind::Pid);
         ns::setns_process(init, kinds.fold(0, |flags, kind| flags | kind.flag()))?;
+    }
+    match nix::unistd::chdir(dir) {
+        // The bundle of a container that is deleted may be gone.
+        Err(Errno::ENOENT) if inside.is_none() => {}
+        changed => changed?,
     }
     exec::dup_to_stdio(stdin, 0)?;
     exec::dup_to_stdio(output, 1)?;

@@ -203,7 +203,10 @@ impl Step {
                 )
             }
             Self::Symlink { place, target } => write!(f, "link {place} to {}", text(target)),
-            Self::Console { .. } => f.write_str("open a terminal"),
+            Self::Console { size: None, .. } => f.write_str("open a terminal"),
+            Self::Console { size: Some((rows, columns)), .. } => {
+                write!(f, "open a terminal of {rows} rows and {columns} columns")
+            }
             Self::Sysctl { path, value } => {
                 write!(f, "write {} to /proc/sys/{}", text(value), text(path))
             }
