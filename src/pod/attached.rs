@@ -199,12 +199,14 @@ impl Attached {
 
     /// The terminal has hung up; the next instance brings another.
     pub fn console_gone(&mut self) -> Result<()> {
+        // Before the number it holds becomes another descriptor's.
+        let removed = remove(&self.dir.join(CONSOLE));
         let console = std::mem::replace(&mut self.console, Console::No);
         self.console = match console {
             Console::Open(listener, _) => Console::Listening(listener),
             other => other,
         };
-        remove(&self.dir.join(CONSOLE))
+        removed
     }
 
     fn opened(&self, master: OwnedFd) -> Result<File> {
@@ -238,8 +240,9 @@ fn listen(dir: &Path) -> Result<Console> {
     make_private_dir(dir)?;
     remove(&path)?;
     remove(&dir.join(CONSOLE))?;
-    let listener = UnixListener::bind(&path).doing(|| format!("listen at {}", path.display()))?;
-    listener.set_nonblocking(true).doing(|| format!("listen at {}", path.display()))?;
+    let listening = || format!("listen at {}", path.display());
+    let listener = UnixListener::from(socket::listen_stream(&path).doing(listening)?);
+    listener.set_nonblocking(true).doing(listening)?;
     Ok(Console::Listening(listener))
 }
 

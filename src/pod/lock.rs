@@ -11,7 +11,7 @@ use crate::kube::Pod;
 use crate::sys::clone::pidfd_open;
 use crate::sys::fs::{open, try_lock_file, try_record_lock};
 use crate::sys::poll::poll_in;
-use crate::sys::{Errno, fork};
+use crate::sys::{Errno, exec, fork};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::Write;
@@ -169,6 +169,7 @@ pub fn monitor_pidfd(paths: &Paths, uid: &str) -> Result<Option<OwnedFd>> {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         opened => opened.doing(|| format!("open {}", path.display()))?,
     };
+    let deadline = Instant::now() + WORKERS_END;
     loop {
         if try_lock_file(&lock).is_ok() {
             return Ok(None);
@@ -178,6 +179,10 @@ pub fn monitor_pidfd(paths: &Paths, uid: &str) -> Result<Option<OwnedFd>> {
         let pidfd = pid.and_then(|pid| pidfd_open(pid).ok());
         if pidfd.is_some() || lock_is_gone(&lock)? {
             return Ok(pidfd);
+        }
+        if Instant::now() > deadline {
+            let what = format!("{} is locked by none that is a monitor", path.display());
+            return Err(Error::system(what).hint("look for the process that has it open: fuser"));
         }
         poll_in(&[], Some(Duration::from_millis(1))).doing(|| "wait for the pod's monitor")?;
     }
@@ -224,10 +229,11 @@ fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<Owned
     Ok(pidfd_open(i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?)?)
 }
 
-/// Becomes a process of its own: session, directory, umask, no descriptors but the lock that the
-/// starter passes as stdin.
+/// Becomes a process of its own: session, directory, umask, signals, no descriptors but the lock that
+/// the starter passes as stdin.
 pub fn leave_caller() -> Result<File> {
     fork::close_from(3).doing(|| "close inherited descriptors")?;
+    exec::ignore_no_signals().doing(|| "take back the ignored signals")?;
     // Fails only for the leader of a group, which is as good.
     if nix::unistd::setsid().is_err() {
         nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))

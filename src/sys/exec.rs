@@ -118,6 +118,19 @@ pub fn exit_on(signals: &[nix::sys::signal::Signal]) -> Result<()> {
     })
 }
 
+/// Takes back what whoever has executed this program ignores, as nohup(1) does, and what would be
+/// ignored in all that is executed from here. With `SIGCHLD` ignored nobody's status is known.
+pub fn ignore_no_signals() -> Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // The first two cannot be ignored, the others have their actions from Rust's start-up.
+    let kept = [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS];
+    for other in Signal::iterator().filter(|signal| !kept.contains(signal)) {
+        // SAFETY: the default action is no handler.
+        unsafe { signal(other, SigHandler::SigDfl) }?;
+    }
+    Ok(())
+}
+
 /// Clears close-on-exec.
 pub fn keep_on_exec(fd: impl AsFd) -> Result<()> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).map_err(super::clone::errno)

@@ -5,8 +5,10 @@ use super::types::{AttrChange, Propagation};
 use super::{Errno, Result};
 use nix::mount::MntFlags;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 /// Whether a call takes the mounts below too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +161,20 @@ pub fn mount_id(fd: impl AsFd) -> Result<u64> {
     let wanted = StatxFlags::MNT_ID | StatxFlags::from_bits_retain(UNIQUE);
     let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, wanted).map_err(errno)?;
     Ok(found.stx_mnt_id)
+}
+
+/// A path as `/proc/<pid>/mountinfo` writes it, blanks as `\040`, proc_pid_mountinfo(5).
+pub fn unescape(text: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..3).filter(|_| *first == b'\\');
+        let code = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = code.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { after.get(3..).unwrap_or_default() } else { after };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// chroot(2).

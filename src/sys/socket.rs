@@ -1,7 +1,8 @@
 //! Unix sockets: pairs, paths of any length, passing descriptors.
 
 use super::clone::errno;
-use super::{Errno, Result};
+use super::{Errno, Result, fs};
+use nix::fcntl::OFlag;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, sockopt,
@@ -41,11 +42,18 @@ pub fn connect_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to the stream socket at `path`.
+/// Connects to the stream socket at `path`, however long that is.
 pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
     let socket = unix_socket(SocketType::STREAM)?;
-    let address = SocketAddrUnix::new(path).map_err(errno)?;
-    rustix::net::connect(&socket, &address).map_err(errno)?;
+    at_address(path, |address| rustix::net::connect(&socket, address).map_err(errno))?;
+    Ok(socket)
+}
+
+/// A listening stream socket at `path`, however long that is.
+pub fn listen_stream(path: &Path) -> Result<OwnedFd> {
+    let socket = unix_socket(SocketType::STREAM)?;
+    at_address(path, |address| rustix::net::bind(&socket, address).map_err(errno))?;
+    rustix::net::listen(&socket, 8).map_err(errno)?;
     Ok(socket)
 }
 
@@ -112,6 +120,18 @@ pub fn receive_fd(socket: impl AsFd) -> Result<Option<OwnedFd>> {
 
 fn unix_socket(kind: SocketType) -> Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(errno)
+}
+
+fn at_address(path: &Path, then: impl FnOnce(&SocketAddrUnix) -> Result<()>) -> Result<()> {
+    if let Ok(address) = SocketAddrUnix::new(path) {
+        return then(&address);
+    }
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    else {
+        return Err(Errno::ENAMETOOLONG);
+    };
+    let dir = fs::open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+    then(&short_address(dir.as_fd(), name)?)
 }
 
 /// An address has room for 107 bytes; the way through the descriptor always fits.

@@ -1,30 +1,46 @@
 //! Trees that somebody else has filled, removed or measured: with a bounded number of descriptors
-//! and little stack, and no link followed.
+//! and little stack. No link is followed, and what is removed is entered by no mount.
 
 use super::path::open_beneath;
-use super::{Errno, Result, fs};
+use super::{Errno, Result, fs, mount};
 use nix::dir::{Dir, Type};
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::libc::{S_IFDIR, S_IFMT};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::sys::stat::{fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Directories below are moved up before they are entered.
 const MAX_DEPTH: usize = 32;
 
-/// Removes `path` and all below it, as deep as it may be; one that is not there is fine.
+/// Removes `path` and all below it, as deep as it may be; one that is not there is fine. What is
+/// mounted there is detached and never entered: it may be somebody else's, as what a container has
+/// mounted into a volume.
 pub fn remove(path: &Path) -> Result<()> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    let top = match fs::open(path, flags, 0) {
+    match remove_unmounted(path) {
+        Err(Errno::EXDEV | Errno::EBUSY) => {
+            detach_all(path)?;
+            remove_unmounted(path)
+        }
+        removed => removed,
+    }
+}
+
+fn remove_unmounted(path: &Path) -> Result<()> {
+    let (parent, name) = split(path)?;
+    let Some(parent) = parent else { return Ok(()) };
+    let name = name.as_c_str();
+    let top = match open_dir(parent.as_fd(), name) {
         Err(Errno::ENOENT) => return Ok(()),
         // A link or a file.
-        Err(Errno::ENOTDIR | Errno::ELOOP) => return nix::unistd::unlink(path),
-        opened => OwnedFd::from(opened?),
+        Err(Errno::ENOTDIR | Errno::ELOOP) => {
+            return unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
+        }
+        opened => opened?,
     };
     let mut walk = Walk { top: top.as_fd(), moved: 0 };
     loop {
@@ -34,7 +50,7 @@ pub fn remove(path: &Path) -> Result<()> {
             break;
         }
     }
-    match unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir) {
+    match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
         Err(Errno::ENOENT) => Ok(()),
         removed => removed,
     }
@@ -73,6 +89,39 @@ pub fn disk_usage(path: &Path) -> Result<u64> {
         }
     }
     Ok(total)
+}
+
+/// The directory that `path` is in, if that is there, and its name.
+fn split(path: &Path) -> Result<(Option<OwnedFd>, CString)> {
+    let name = path.file_name().ok_or(Errno::EINVAL)?;
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    match fs::open(parent.unwrap_or(Path::new(".")), flags, 0) {
+        Err(Errno::ENOENT) => Ok((None, name)),
+        parent => Ok((Some(parent?.into()), name)),
+    }
+}
+
+/// Detaches all that is mounted at `path` and below, the last mounted first. Each is reached without
+/// following a link: what is not where it was is left to the next who tries.
+fn detach_all(path: &Path) -> Result<()> {
+    let (parent, name) = split(path)?;
+    let Some(parent) = parent else { return Ok(()) };
+    let prefix = std::fs::read_link(format!("/proc/self/fd/{}", parent.as_raw_fd()));
+    let prefix = prefix.map_err(fs::errno)?;
+    let top = prefix.join(OsStr::from_bytes(name.to_bytes()));
+    let mounts = std::fs::read("/proc/self/mountinfo").map_err(fs::errno)?;
+    let lines = mounts.split(|byte| *byte == b'\n');
+    let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    let points = points.map(mount::unescape);
+    let points: Vec<_> = points.filter(|point| point.starts_with(&top)).collect();
+    for point in points.iter().rev() {
+        let Ok(below) = point.strip_prefix(&prefix) else { continue };
+        let mounted = open_beneath(&parent, below, OFlag::O_PATH, 0)?;
+        mount::umount_fd_detached(&mounted)?;
+    }
+    Ok(())
 }
 
 struct Walk<'a> {
@@ -125,9 +174,10 @@ impl Walk<'_> {
     }
 }
 
+/// `EXDEV` where something is mounted.
 fn open_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(parent, name, flags, Mode::empty())
+    openat2(parent, name, OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV))
 }
 
 /// All entries at once: what is removed while a directory is read may hide others.
@@ -147,6 +197,7 @@ fn entries(dir: BorrowedFd<'_>) -> Result<Vec<(CString, Option<Type>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::stat::Mode;
 
     #[test]
     fn a_file_counts_once_and_a_link_for_itself() {

@@ -279,3 +279,35 @@ spec:
     instance.delete("limits");
     instance.assert_nothing_left();
 }
+
+/// A pod does not become what it is by who applies it, nor by how long its names are.
+#[test]
+fn names_and_callers_do_not_matter() {
+    let Some(instance) = Instance::new("callers") else { return };
+    let name = "a-name-so-long-that-no-socket-address-has-room-for-its-path-x";
+    let manifest = instance.manifest(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: callers}}
+spec:
+  terminationGracePeriodSeconds: 1
+  restartPolicy: Never
+  containers:
+  - {{name: {name}, image: host, tty: true, command: [grep, SigIgn, /proc/self/status]}}
+"#
+    ));
+    let podctl = instance.command(&["apply", "-f", &manifest]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' HUP INT TERM CHLD USR1; exec \"$@\"", "sh"]);
+    shell.arg(podctl.get_program()).args(podctl.get_args());
+    assert!(shell.status().unwrap().success());
+    instance.remember_uids();
+    instance.wait_for("callers", |status| status["phase"] == "Succeeded");
+    let logs = instance.podctl(&["logs", "callers"]).ok();
+    let ignored = u64::from_str_radix(logs.split_whitespace().last().unwrap(), 16).unwrap();
+    // Those above are the C library's own.
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{logs}");
+    instance.delete("callers");
+    instance.assert_nothing_left();
+}

@@ -133,3 +133,40 @@ spec:
     assert_eq!(std::fs::read_to_string(dir.join("precious/file")).unwrap(), "kept\n");
     instance.assert_nothing_left();
 }
+
+/// What a container mounts into its volume is not the volume's.
+#[test]
+fn a_mount_in_a_volume_outlives_the_pod_whole() {
+    let Some(instance) = Instance::new("mounted") else { return };
+    let (root, dir) = (instance.root(), instance.path("host"));
+    for dir in [&root, &dir] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    std::fs::write(dir.join("precious"), "kept\n").unwrap();
+    share(&root);
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: mounted}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: c
+    image: host
+    command: [sleep, "1000"]
+    securityContext: {privileged: true}
+    volumeMounts:
+    - {name: v, mountPath: /v, mountPropagation: Bidirectional}
+    - {name: h, mountPath: /h}
+  volumes: [{name: v, emptyDir: {}}, {name: h, hostPath: {path: DIR}}]
+"#;
+    instance.apply(&manifest.replace("DIR", dir.to_str().unwrap()));
+    instance.wait_running("mounted");
+    let script = "cd /v && mkdir 'a b' 'a b/c' && touch file && mount --bind /h/precious file && \
+                  mount --bind /h 'a b/c' && mount -t tmpfs t 'a b/c' && touch 'a b/c/made'";
+    instance.sh("mounted", "c", script);
+    instance.delete("mounted");
+    nix::mount::umount(&root).unwrap();
+    assert_eq!(std::fs::read_to_string(dir.join("precious")).unwrap(), "kept\n");
+    instance.assert_nothing_left();
+}

@@ -2,8 +2,7 @@
 
 use super::Mode;
 use crate::error::{Context, Error, Result};
-use crate::sys;
-use std::os::unix::ffi::OsStringExt;
+use crate::sys::{self, mount::unescape};
 use std::path::{Path, PathBuf};
 
 /// Where cgroups are mounted, v2 itself or v1's hierarchies below.
@@ -156,7 +155,7 @@ impl<'a> Mount<'a> {
         };
         let options = filesystem.nth(1)?;
         let mut mount = mount.split(' ').skip(3);
-        let (root, point) = (mount.next()?, unescape(mount.next()?));
+        let (root, point) = (mount.next()?, unescape(mount.next()?.as_bytes()));
         Some(Self { root, point, v2, options })
     }
 
@@ -177,20 +176,6 @@ fn hierarchy(mounts: &[Mount<'_>], controllers: &str, own: &str) -> Option<Hiera
         controllers,
         own.strip_prefix(mount.root).unwrap_or(own),
     ))
-}
-
-/// mountinfo writes blanks as `\040`.
-fn unescape(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
-        bytes.extend(before.bytes());
-        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(code.unwrap_or(b'\\'));
-        rest = if code.is_some() { after.get(3..).unwrap_or("") } else { after };
-    }
-    bytes.extend(rest.bytes());
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::ops;
 use crate::pod::store::{Store, bury, remove_tree};
-use crate::pod::{translate, volumes};
+use crate::pod::translate;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn remove_parts(place: &Place) -> Vec<Error> {
     let mut failures = Vec::new();
     let mut attempt = |result: Result<()>| failures.extend(result.err());
     attempt(end_containers(place));
-    attempt(volumes::remove(&place.dir.join("volumes")));
+    attempt(remove_tree(&place.dir.join("volumes")));
     attempt(remove_cgroups(place));
     attempt(sandbox::shm(place).parent().map_or(Ok(()), remove_tree));
     for dir in ["overlay", "containers", "sandbox", "hosts", "hostname", "resolv.conf"] {

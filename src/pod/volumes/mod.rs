@@ -12,14 +12,11 @@ mod payload;
 mod sub_path;
 
 use super::references::Objects;
-use super::store::{make_private_dir, remove_tree};
+use super::store::make_private_dir;
 use super::translate::downward::Node;
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
-use crate::sys::Errno;
 use k8s_openapi::api::core::v1::Volume;
-use nix::mount::{MntFlags, umount2};
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -113,36 +110,15 @@ pub fn refresh(volume: &Volume, setup: &Setup<'_>) -> Result<bool> {
     }
 }
 
-/// Unmounts and removes all that [`prepare`] made below `dir`.
-pub fn remove(dir: &Path) -> Result<()> {
-    let plugin = dir.join("kubernetes.io~empty-dir");
-    let entries = match std::fs::read_dir(&plugin) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return remove_tree(dir),
-        entries => entries.doing(|| format!("list {}", plugin.display()))?,
-    };
-    for entry in entries {
-        let path = entry.doing(|| format!("list {}", plugin.display()))?.path();
-        unmount(&path).doing(|| format!("unmount {}", path.display()))?;
-    }
-    remove_tree(dir)
-}
-
 fn is_mounted(path: &Path) -> bool {
     let device = |path: &Path| path.symlink_metadata().map(|is| is.dev()).ok();
     device(path).is_some() && path.parent().and_then(device) != device(path)
 }
 
-/// Unmounts whatever is mounted at `path` itself, if anything is.
-fn unmount(path: &Path) -> std::result::Result<(), Errno> {
-    if !is_mounted(path) {
-        return Ok(());
-    }
-    umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::store::remove_tree;
 
     #[test]
     fn an_empty_dir_is_for_everybody_and_goes_whole() {
@@ -156,8 +132,8 @@ mod tests {
         std::fs::write(path.join("file"), "").unwrap();
         assert_eq!(prepare(&volume, &setup).unwrap(), path);
         assert!(path.join("file").is_file(), "what is there stays");
-        remove(dir.path()).unwrap();
+        remove_tree(dir.path()).unwrap();
         assert!(!dir.path().exists());
-        remove(dir.path()).unwrap();
+        remove_tree(dir.path()).unwrap();
     }
 }
