@@ -46,6 +46,8 @@ mod notify;
 mod owners;
 #[path = "runtime/process.rs"]
 mod process;
+#[path = "runtime/ready.rs"]
+mod ready;
 #[path = "runtime/rootfs_escape.rs"]
 mod rootfs_escape;
 #[path = "runtime/rootless.rs"]

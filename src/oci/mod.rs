@@ -6,6 +6,7 @@ pub mod container;
 pub mod example;
 pub mod host;
 pub mod launch;
+pub mod notify;
 pub mod ops;
 mod place;
 pub mod plan;

@@ -57,6 +57,24 @@ pub fn listen_stream(path: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A `SOCK_DGRAM` socket named `name` in the directory `dir`.
+pub fn bind_datagram_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let socket = unix_socket(SocketType::DGRAM)?;
+    rustix::net::bind(&socket, &short_address(dir, name)?).map_err(errno)?;
+    Ok(socket)
+}
+
+/// Connects to the `SOCK_DGRAM` socket at `path`; a path that starts with `@` is an abstract name.
+pub fn connect_datagram(path: &Path) -> Result<OwnedFd> {
+    let socket = unix_socket(SocketType::DGRAM)?;
+    let address = match path.as_os_str().as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddrUnix::new_abstract_name(name),
+        None => SocketAddrUnix::new(path),
+    };
+    rustix::net::connect(&socket, &address.map_err(errno)?).map_err(errno)?;
+    Ok(socket)
+}
+
 /// accept4(2).
 pub fn accept(socket: impl AsFd) -> Result<OwnedFd> {
     loop {

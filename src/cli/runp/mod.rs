@@ -17,7 +17,7 @@ use super::report;
 use crate::error::{Context, Error, Result};
 use crate::oci::bundle::Bundle;
 use crate::oci::host::Rootless;
-use crate::oci::{SPEC_VERSION, ops};
+use crate::oci::{SPEC_VERSION, notify, ops};
 use flags::Globals;
 use log::{Level, Log};
 use parse::Count;
@@ -240,12 +240,16 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
     }
     let preserve_fds = flags.preserve_fds.saturating_add(listen_fds(&mut bundle));
     check_preserved(preserve_fds)?;
+    if notify_socket().is_some() {
+        notify::configure(&mut bundle.spec, &call.root.join(only(&flags.ids)))?;
+    }
     let options = ops::CreateOptions {
         root: call.root.clone(),
         id: only(&flags.ids),
         pid_file: flags.pid_file.clone(),
         console_socket: flags.console_socket.clone(),
         pidfd_socket: flags.pidfd_socket.clone(),
+        notify_socket: notify_socket(),
         preserve_fds,
         no_pivot: flags.no_pivot,
         no_new_keyring: flags.no_new_keyring,
@@ -254,6 +258,11 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
         trace: call.trace.clone(),
     };
     Ok((bundle, options))
+}
+
+/// Where systemd waits to hear that the program is ready, sd_notify(3).
+fn notify_socket() -> Option<PathBuf> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// How many sockets systemd has handed us for the container, sd_listen_fds(3); the program is told
@@ -282,7 +291,10 @@ fn check_preserved(count: u32) -> Result<()> {
 fn start(rest: Vec<OsString>, call: &Call) -> Outcome {
     let flags: flags::Start = parse::command(rest)?;
     parse::count::<flags::Start>(flags.ids.len(), Count::Exactly(1))?;
-    ops::start_traced(&call.root, &only(&flags.ids), call.trace.as_deref())?;
+    let notify = notify_socket();
+    let (notify_socket, trace) = (notify.as_deref(), call.trace.as_deref());
+    let options = ops::StartOptions { notify_socket, trace };
+    ops::start_with(&call.root, &only(&flags.ids), options)?;
     Ok(0)
 }
 

@@ -8,6 +8,7 @@ use crate::oci::container::{Container, RECORD_VERSION, Record};
 use crate::oci::host::Host;
 use crate::oci::launch::console::Receiver;
 use crate::oci::launch::{self, Job, Launched, after_start};
+use crate::oci::notify;
 use crate::oci::plan::{self, Mode, Options, Plan};
 use crate::oci::seccomp::compile;
 use crate::sys::{cred, fs, socket};
@@ -20,7 +21,7 @@ use std::path::Path;
 /// `start`.
 pub fn create(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
     let console = console_socket(&bundle.spec, options)?;
-    let (_, launched) = bring_up(bundle, options, Mode::Create, console)?;
+    let Up { launched, .. } = bring_up(bundle, options, Mode::Create, console)?;
     Ok(Created { pid: launched.pid, pidfd: launched.pidfd })
 }
 
@@ -70,22 +71,33 @@ pub(super) fn connect_console(terminal: bool, path: Option<&Path>) -> Result<Opt
     }
 }
 
+/// A container that was made.
+pub(super) struct Up {
+    pub container: Container,
+    pub launched: Launched,
+    /// Where its program says that it is ready, if anybody is to know.
+    pub notify: Option<OwnedFd>,
+}
+
 /// Reserves the name, does the plan and writes the pid file. On failure nothing is left.
 pub(super) fn bring_up(
     bundle: &Bundle,
     options: &CreateOptions,
     mode: Mode,
     console: Option<Receiver>,
-) -> Result<(Container, Launched)> {
+) -> Result<Up> {
     let plan = plan::plan(
         &bundle.spec,
         &Host::probe(options.rootless)?,
         &Options::new(bundle, options, mode),
     )?;
     let (mut container, lock) = Container::reserve(&options.root, record(bundle, options, &plan))?;
-    let made = launch_in(&mut container, bundle, options, &plan, console);
+    let listening = options.notify_socket.is_some().then(|| notify::listen(&container.dir));
+    let made = listening.transpose().and_then(|notify| {
+        Ok((launch_in(&mut container, bundle, options, &plan, console)?, notify))
+    });
     drop(lock);
-    made.map(|launched| (container, launched)).map_err(|error| {
+    made.map(|(launched, notify)| Up { container, launched, notify }).map_err(|error| {
         // The one way down, from wherever it went wrong.
         match delete(&options.root, &options.id, true) {
             Ok(warnings) => warnings.into_iter().fold(error, crate::error::Error::hint),

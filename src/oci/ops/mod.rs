@@ -27,7 +27,7 @@ pub use list::{list, list_all};
 pub use pause::{pause, resume};
 pub use ps::ps;
 pub use run::run;
-pub use start::{start, start_traced};
+pub use start::{StartOptions, start, start_with};
 pub use state::state;
 pub use update::update;
 
@@ -52,6 +52,8 @@ pub struct CreateOptions {
     pub console_socket: Option<PathBuf>,
     /// Socket that receives a pidfd of the init process.
     pub pidfd_socket: Option<PathBuf>,
+    /// `NOTIFY_SOCKET`: who is to hear that the program is ready.
+    pub notify_socket: Option<PathBuf>,
     /// Extra descriptors to pass on.
     pub preserve_fds: u32,
     /// `--no-pivot`.

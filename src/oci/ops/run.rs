@@ -1,11 +1,12 @@
 //! `run`: `create` and `start` in one, without a hand-over.
 
-use super::create::{bring_up, console_socket};
+use super::create::{Up, bring_up, console_socket};
 use super::start::poststart;
 use super::{CreateOptions, Then, delete};
 use crate::error::{Context, Result};
 use crate::oci::bundle::Bundle;
 use crate::oci::launch::console::{Receiver, hold_signals, supervise};
+use crate::oci::notify;
 use crate::oci::plan::Mode;
 use crate::sys::socket;
 use std::os::fd::OwnedFd;
@@ -15,10 +16,18 @@ use std::os::fd::OwnedFd;
 pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<(i32, Vec<String>)> {
     let (console, relay) = console(bundle, options, then)?;
     let signals = (then != Then::Detach).then(hold_signals).transpose()?;
-    let (container, launched) = bring_up(bundle, options, Mode::Run, console)?;
+    let Up { container, launched, notify } = bring_up(bundle, options, Mode::Run, console)?;
+    let notify = notify.as_ref().zip(options.notify_socket.as_deref());
     let ran = poststart(&container, &launched.pidfd).and_then(|()| match &signals {
-        None => Ok(0),
+        None => {
+            let passed = notify
+                .map(|(socket, host)| notify::pass_on(socket, host, &launched.pidfd, launched.pid));
+            passed.transpose().map(|_| 0)
+        }
         Some(signals) => {
+            if let Some((socket, host)) = notify {
+                notify::pass_on_beside(socket, host, &launched)?;
+            }
             let master = relay.map(receive_master).transpose()?;
             supervise(&launched, master, signals)
         }

@@ -8,6 +8,7 @@
 use crate::error::{Context, Error, Result};
 use crate::oci::container::{Container, Status};
 use crate::oci::launch::{self, Report, Steps, exec_failed, hooks};
+use crate::oci::notify;
 use crate::oci::plan::step::Barrier;
 use crate::sys::{Errno, clone, fs, socket};
 use nix::fcntl::OFlag;
@@ -20,18 +21,27 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Releases a created container's program; returns once it has been executed, or says why not.
 pub fn start(root: &Path, id: &str) -> Result<()> {
-    start_traced(root, id, None)
+    start_with(root, id, StartOptions::default())
 }
 
-/// [`start`], its steps written to `trace`.
-pub fn start_traced(root: &Path, id: &str, trace: Option<&Path>) -> Result<()> {
-    let mut steps = Steps::new(trace);
-    let done = release(root, id, &mut steps);
+/// What `start` may take beside the name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartOptions<'a> {
+    /// `NOTIFY_SOCKET`: who is to hear that the program is ready, which is waited for.
+    pub notify_socket: Option<&'a Path>,
+    /// Where its steps are written to.
+    pub trace: Option<&'a Path>,
+}
+
+/// [`start`], with more than a name.
+pub fn start_with(root: &Path, id: &str, options: StartOptions<'_>) -> Result<()> {
+    let mut steps = Steps::new(options.trace);
+    let done = release(root, id, options.notify_socket, &mut steps);
     steps.write()?;
     done
 }
 
-fn release(root: &Path, id: &str, steps: &mut Steps<'_>) -> Result<()> {
+fn release(root: &Path, id: &str, notify: Option<&Path>, steps: &mut Steps<'_>) -> Result<()> {
     let lock = steps.step("lock", || Container::open(root, id)?.lock())?;
     // Read under the lock: another start may have been first.
     let container = Container::open(root, id)?;
@@ -47,9 +57,14 @@ fn release(root: &Path, id: &str, steps: &mut Steps<'_>) -> Result<()> {
             hooks::run(&record.start_container, "startContainer", &state, place)
         })
         .or_else(|error| stop(&init).and(Err(error)))?;
+    let socket = notify.map(|_| notify::listen(&container.dir)).transpose()?;
     steps.step("go", || go(&container))?;
     drop(lock);
-    steps.step("poststart", || poststart(&container, &init))
+    steps.step("poststart", || poststart(&container, &init))?;
+    match (socket, notify) {
+        (Some(socket), Some(host)) => notify::pass_on(&socket, host, &init, record.pid),
+        _ => Ok(()),
+    }
 }
 
 /// The process of a container that waits for this.
