@@ -82,6 +82,26 @@ pub fn close_range_cloexec(first: u32) -> Result<()> {
     Errno::result(marked).map(drop)
 }
 
+/// Closes all from `first` on but `keep`: what the caller of this program left open in it. To be done
+/// before the program has opened anything else.
+pub fn close_inherited(first: u32, keep: Option<BorrowedFd<'_>>) -> Result<()> {
+    match keep.map(|fd| fd.as_raw_fd() as u32).filter(|kept| *kept >= first) {
+        None => close_range(first, u32::MAX),
+        Some(kept) => {
+            if kept > first {
+                close_range(first, kept - 1)?;
+            }
+            close_range(kept + 1, u32::MAX)
+        }
+    }
+}
+
+/// close_range(2)
+fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: integers only; descriptors of the caller's have no owner in this program.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
 /// dup2(2) onto a standard descriptor (0, 1, 2), which std never closes.
 pub fn dup_to_stdio(fd: impl AsFd, standard: RawFd) -> Result<()> {
     debug_assert!(standard <= 2, "other descriptors have owners");

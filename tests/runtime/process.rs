@@ -3,6 +3,7 @@
 use super::common::{Case, field};
 use serde_json::json;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 const STATUS: &str = "cat /proc/self/status";
@@ -213,6 +214,20 @@ fn descriptors_of_the_caller_stay_outside() {
     for number in numbers.iter().filter(|number| number.parse::<u32>().is_ok()) {
         assert!(matches!(*number, "0" | "1" | "2"), "{list}");
     }
+    // Not even while it waits for its start, with a log among them.
+    let (log, pid_file) = (case.path("log"), case.path("pid"));
+    let [log, pid_file] = [&log, &pid_file].map(|path| path.to_str().unwrap());
+    let create = ["--log", log, "create", "--pid-file", pid_file, &case.id];
+    case.finish(&mut leaky(&case, &create)).ok();
+    let pid = fs::read_to_string(pid_file).unwrap();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let files: Vec<_> = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).collect();
+    assert!(
+        files.len() > 3 && files.iter().all(|file| file != Path::new("/etc/passwd")),
+        "{files:?}"
+    );
+    case.runp(&["delete", "-f", &case.id]).ok();
+    case.assert_nothing_left();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::sys::fs;
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// How a line of the log looks.
@@ -94,6 +95,11 @@ impl Log {
             Some(file) => drop({ file }.write_all(line.as_bytes())),
             None => drop(std::io::stderr().write_all(line.as_bytes())),
         }
+    }
+
+    /// The file that messages go to.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether `--debug` is on.

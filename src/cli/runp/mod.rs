@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Result};
 use crate::oci::bundle::Bundle;
 use crate::oci::host::Rootless;
 use crate::oci::{SPEC_VERSION, notify, ops};
+use crate::sys::exec::close_inherited;
 use flags::Globals;
 use log::{Level, Log};
 use parse::Count;
@@ -240,6 +241,10 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
     }
     let preserve_fds = flags.preserve_fds.saturating_add(listen_fds(&mut bundle));
     check_preserved(preserve_fds)?;
+    // A created process keeps what it has open until its start, and whoever waits for the end of a
+    // pipe of the caller's would wait for that.
+    let first = preserve_fds.saturating_add(3);
+    close_inherited(first, log.file()).doing(|| "close descriptors of the caller's")?;
     if notify_socket().is_some() {
         notify::configure(&mut bundle.spec, &call.root.join(only(&flags.ids)))?;
     }

@@ -57,7 +57,6 @@ impl Filter {
 /// What the kernel takes, `BPF_MAXINSNS`.
 const MAX_PROGRAM: usize = 4096;
 
-const FLAG_TSYNC: u32 = 1;
 const FLAG_LOG: u32 = 1 << 1;
 const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
@@ -79,8 +78,7 @@ fn flags(profile: &LinuxSeccomp, notify: bool) -> u32 {
     let Some(flags) = profile.flags() else { return FLAG_SPEC_ALLOW };
     let flag = |flag: &LinuxSeccompFilterFlag| match flag {
         // A process that is about to exec has one thread, and with a listener the kernel refuses it.
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync if notify => 0,
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => FLAG_TSYNC,
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => FLAG_LOG,
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
         // The kernel refuses it without a listener.
