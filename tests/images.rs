@@ -10,5 +10,11 @@ mod hostile;
 mod load;
 #[path = "common/nginx.rs"]
 mod nginx;
+#[path = "images/odd.rs"]
+mod odd;
+#[path = "images/random.rs"]
+mod random;
 #[path = "images/tree.rs"]
 mod tree;
+#[path = "images/umoci.rs"]
+mod umoci;

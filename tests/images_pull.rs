@@ -15,10 +15,16 @@ mod access;
 mod faults;
 #[path = "images_pull/kill.rs"]
 mod kill;
+#[path = "images_pull/phases.rs"]
+mod phases;
 #[path = "images_pull/pods.rs"]
 mod pods;
+#[path = "images_pull/power.rs"]
+mod power;
 #[path = "images_pull/proxy.rs"]
 mod proxy;
+#[path = "images_pull/reasons.rs"]
+mod reasons;
 #[path = "images_pull/registry.rs"]
 mod registry;
 #[path = "images_pull/verbs.rs"]

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use std::io::{self, BufRead, Read};
@@ -12,15 +13,19 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
 /// Bytes of the longest of these.
 const LONGEST: u64 = 6;
+const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
+/// Most memory of an xz dictionary, KiB: what `xz -9` makes needs 65 MiB.
+const XZ_MEMORY: u32 = 128 << 10;
 /// What a tool can undo that we do not know.
-const FOREIGN: &[(&[u8], &str)] =
-    &[(&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"), (b"BZh", "bzip2"), (b"LZIP", "lzip")];
+const FOREIGN: &[(&[u8], &str)] = &[(b"BZh", "bzip2"), (b"LZIP", "lzip")];
 
 /// The plain stream behind `R`.
-pub(super) enum Decoder<R> {
+pub(super) enum Decoder<R: Read> {
     Plain(Whole<R>),
     Gzip(Box<MultiGzDecoder<Whole<R>>>),
     Zstd(Box<Zstd<Whole<R>>>),
+    /// Not of the image specification, but podman and Docker take it.
+    Xz(Box<XzReader<Whole<R>>>),
 }
 
 /// A stream, its first bytes looked at.
@@ -32,18 +37,21 @@ impl<R: BufRead> Decoder<R> {
         let mut start = Vec::new();
         input.by_ref().take(LONGEST).read_to_end(&mut start)?;
         if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
-            let unknown = format!("it is compressed with {name}; gzip and zstd are understood");
+            let unknown = format!("it is compressed with {name}; gzip, zstd and xz are understood");
             return Err(Error::user(unknown).hint(format!("decompress it first: {name} -d")));
         }
-        let (is_gzip, is_zstd) = (
+        let (is_gzip, is_zstd, is_xz) = (
             start.starts_with(GZIP),
             start.starts_with(ZSTD) || start.get(1..4) == Some(ZSTD_SKIPPABLE),
+            start.starts_with(XZ),
         );
         let input = io::Cursor::new(start).chain(input);
         Ok(if is_gzip {
             Self::Gzip(Box::new(MultiGzDecoder::new(input)))
         } else if is_zstd {
             Self::Zstd(Box::new(Zstd { input, decoder: FrameDecoder::new(), within: false }))
+        } else if is_xz {
+            Self::Xz(Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY)))
         } else {
             Self::Plain(input)
         })
@@ -60,6 +68,7 @@ impl<R: BufRead> Read for Decoder<R> {
             Self::Plain(input) => input.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
             Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Xz(decoder) => decoder.read(buffer),
         }
     }
 }

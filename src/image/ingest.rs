@@ -13,7 +13,7 @@ use super::archive::MAX_DOCUMENT;
 use super::digest::Digest;
 use super::store::{Incoming, Store};
 use crate::error::{Context, Error, Result};
-use crate::sys::{Errno, fs, inode};
+use crate::sys::{Errno, fs};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use std::collections::HashSet;
 use std::fs::File;
@@ -144,10 +144,11 @@ impl<'a> Ingest<'a> {
     }
 
     /// Adds images to the index. A name moves to the new image, and the old one stays without it,
-    /// as pods may be running on it.
+    /// as pods may be running on it. What has no mark has to be on the disk before.
     pub(super) fn publish(&self, incoming: &[Incoming]) -> Result<()> {
-        if self.changed.swap(false, Ordering::AcqRel) {
-            inode::syncfs(&self.store.path(""))?;
+        let waits = incoming.iter().any(|image| image.unsynced.is_none());
+        if waits && self.changed.swap(false, Ordering::AcqRel) {
+            self.store.settle()?;
         }
         let _lock = self.store.lock()?;
         self.store.add(incoming)
@@ -170,7 +171,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// The place of what is there already; it stays as long as this process needs it.
-    fn pin(&self, name: &str) -> Result<Option<PathBuf>> {
+    pub(super) fn pin(&self, name: &str) -> Result<Option<PathBuf>> {
         let place = self.store.path(name);
         if !place.exists() {
             return Ok(None);

@@ -58,7 +58,7 @@ fn oci(
         let what = || name.as_ref().map_or_else(|| "image".to_owned(), Reference::to_string);
         let (chosen, index) = choose(source, descriptor).doing(what)?;
         let (manifest, size) = oci_image(ingest, source, &chosen).doing(what)?;
-        images.push(Incoming { manifest, size, name, index });
+        images.push(Incoming { manifest, size, name, index, unsynced: None });
     }
     if images.is_empty() { Err(platform::none(&others)) } else { Ok(images) }
 }
@@ -155,7 +155,9 @@ fn docker(ingest: &Ingest<'_>, source: &Source, manifest: &[u8]) -> Result<Vec<I
         let tags = image.repo_tags.as_deref().unwrap_or_default();
         let what = || tags.first().cloned().unwrap_or_else(|| image.config.clone());
         let (manifest, size) = docker_image(ingest, source, image).doing(what)?;
-        let entry = |name| Incoming { manifest: manifest.clone(), size, name, index: None };
+        let manifest = || manifest.clone();
+        let entry =
+            |name| Incoming { manifest: manifest(), size, name, index: None, unsynced: None };
         if tags.is_empty() {
             incoming.push(entry(None));
         }

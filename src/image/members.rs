@@ -314,6 +314,11 @@ fn or_empty(field: &[u8], value: io::Result<u64>) -> io::Result<u64> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { value }
 }
 
+/// Whether the type is given as a NUL, as Unix V7 had it.
+fn is_v7(header: &Header) -> bool {
+    header.as_old().linkflag == [0]
+}
+
 fn member(header: &Header, pax: &Records) -> Result<Member> {
     let path = pax.get(b"path").map_or_else(|| header.path_bytes().into_owned(), <[u8]>::to_vec);
     let link = match pax.get(b"linkpath") {
@@ -321,7 +326,8 @@ fn member(header: &Header, pax: &Records) -> Result<Member> {
         None => header.link_name_bytes().unwrap_or_default().into_owned(),
     };
     let kind = match header.entry_type() {
-        EntryType::Regular if path.ends_with(b"/") => Kind::Directory,
+        // Archives older than the type for directories; as Go's reader, no others.
+        EntryType::Regular if is_v7(header) && path.ends_with(b"/") => Kind::Directory,
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
         EntryType::Link => Kind::HardLink,
         EntryType::Symlink => Kind::Symlink,

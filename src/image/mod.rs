@@ -6,6 +6,7 @@
 //! pull download        registries into the store  registry                       the protocol
 //! save                  the store into archives
 //! ingest layers        what both have in common   platform                       of an index
+//! durable remove        what of it is on the disk, and what leaves it
 //! unpack whiteout      a layer to a directory in overlayfs' form
 //! merged               layers seen as one tree, without mounting
 //! config users rootfs  what a process gets of its image: argv, env, user, root file system
@@ -16,6 +17,7 @@ mod compress;
 pub mod config;
 mod digest;
 mod download;
+mod durable;
 mod ingest;
 mod layers;
 mod load;
@@ -26,6 +28,7 @@ mod platform;
 pub mod pull;
 mod reference;
 pub mod registry;
+mod remove;
 pub mod rootfs;
 mod save;
 mod store;
@@ -34,8 +37,9 @@ pub mod users;
 mod whiteout;
 
 pub use reference::Reference;
+pub use remove::{Disk, Usage};
 pub use save::Format;
-pub use store::{Store, Usage};
+pub use store::Store;
 
 use oci_spec::image::ImageConfiguration;
 use std::path::PathBuf;

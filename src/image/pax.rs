@@ -21,16 +21,17 @@ impl Records {
         Ok(Self(records))
     }
 
-    /// The last record wins.
+    /// The last record wins; an empty one takes those before it back.
     pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_slice())
+        let last = self.0.iter().rev().find(|(name, _)| name == key);
+        last.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
     }
 
     pub(super) fn xattrs(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let xattr = |(name, value): &(Vec<u8>, Vec<u8>)| {
             name.strip_prefix(XATTR).map(|name| (name.to_vec(), value.clone()))
         };
-        self.0.iter().filter_map(xattr).collect()
+        self.0.iter().filter(|(_, value)| !value.is_empty()).filter_map(xattr).collect()
     }
 
     pub(super) fn is_sparse(&self) -> bool {
@@ -48,7 +49,6 @@ impl Records {
             return Ok(None);
         }
         let numbers: Vec<u64> = match self.get(b"GNU.sparse.map") {
-            Some([]) => Vec::new(),
             Some(map) => map.split(|byte| *byte == b',').map(number).collect::<Result<_>>()?,
             None => {
                 let piece =
@@ -115,6 +115,8 @@ mod tests {
         let records = records.unwrap();
         assert_eq!(records.get(b"path"), Some(b"c/d".as_slice()));
         assert_eq!(records.xattrs(), [(b"user.a".to_vec(), b"\n=".to_vec())]);
+        let records = Records::parse(b"12 path=a/b\n8 path=\n19 SCHILY.xattr.x=\n").unwrap();
+        assert_eq!((records.get(b"path"), records.xattrs().len()), (None, 0));
         for broken in
             ["12 path=a/b", "13 path=a/b\n", "x path=a\n", "5 path", "99 a=b\n", "-1 a=b\n"]
         {

@@ -11,8 +11,9 @@ use super::ingest::Ingest;
 use super::layers::{Layers, check_digest};
 use super::registry::{self, Failure, Keyring, Source};
 use super::store::{Incoming, Store, digest, parse};
-use super::{Image, Reference, platform};
+use super::{Image, Reference, durable, platform};
 use crate::error::{Context, Error, Result};
+use crate::sys::Errno;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 use std::collections::HashSet;
 use std::io::BufReader;
@@ -96,8 +97,12 @@ pub fn pull(
     options: &Options<'_>,
 ) -> std::result::Result<Pulled, Failed> {
     let add = |mut failed: Failed| {
+        let is_full = matches!(failed.error.errno(), Some(Errno::ENOSPC | Errno::EDQUOT));
         failed.error =
             failed.error.doing(format!("failed to pull and unpack image \"{reference}\""));
+        if is_full {
+            failed.error = failed.error.hint("podctl gc removes images that no pod uses");
+        }
         failed
     };
     pull_shared(store, reference, options).map_err(add)
@@ -175,6 +180,7 @@ fn pull_from(
         size: bytes.len() as u64,
         name: Some(reference.clone()),
         index,
+        unsynced: Some(durable::mark()?),
     };
     ingest.publish(&[incoming])?;
     store.find(reference)?.ok_or_else(|| Error::system("it was removed at once").into())

@@ -9,11 +9,12 @@
 //! lock                     flock(2), for the moments in which any of this changes
 //! ```
 //!
-//! Readers take no lock: whatever the index names is whole. One syncfs(2) before the index makes
-//! the same true after a loss of power.
+//! Readers take no lock: whatever the index names is whole, after a loss of power too
+//! ([`super::durable`]).
 
 use super::digest::{Digest, chain};
-use super::ingest::{self, Ingest};
+use super::durable::{is_suspect, mark_of, set_mark};
+use super::ingest::Ingest;
 use super::layers::diffs;
 use super::{Image, Reference, archive, load};
 use crate::error::{Context, Error, Result};
@@ -33,24 +34,10 @@ const LOADED: &str = "runp.loaded";
 /// The multi-platform index that an image was chosen from.
 const INDEX: &str = "runp.index";
 
-/// Parts of blobs stay whatever their age.
-const KEEP_ALL: std::time::Duration = std::time::Duration::MAX;
-
 /// The image store of one root: `<dir>/{blobs,layers,index.json,…}`.
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
-}
-
-/// Bytes on disk.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    /// Images as they came.
-    pub blobs: u64,
-    /// Images unpacked.
-    pub layers: u64,
-    /// Work in progress, and parts of downloads.
-    pub unfinished: u64,
 }
 
 /// An image that is whole in the store but not in its index yet.
@@ -59,6 +46,8 @@ pub(super) struct Incoming {
     pub(super) size: u64,
     pub(super) name: Option<Reference>,
     pub(super) index: Option<Digest>,
+    /// Set until it is known to be on the disk.
+    pub(super) unsynced: Option<String>,
 }
 
 impl Store {
@@ -96,10 +85,12 @@ impl Store {
         }
         let index = self.index()?;
         let found = index.manifests().iter().find(|descriptor| names(descriptor, reference));
-        match found {
-            Some(descriptor) => Ok(Some(self.image(&index, &digest(descriptor)?)?)),
-            None => Ok(None),
+        let Some(descriptor) = found else { return Ok(None) };
+        let manifest = digest(descriptor)?;
+        if is_suspect(descriptor)? && !self.mend(&manifest)? {
+            return Ok(None);
         }
+        Ok(Some(self.image(&index, &manifest)?))
     }
 
     /// The image of that name, or whose id begins so: what people type.
@@ -120,9 +111,20 @@ impl Store {
         // Archives of other forms give one image several manifests.
         found.dedup_by(|one, other| one.id == other.id);
         match found.len() {
-            0 | 1 => Ok(found.pop()),
+            0 => Ok(None),
+            1 => found.pop().map_or(Ok(None), |image| self.sound(image)),
             several => Err(Error::user(format!("{text:?} is the start of {several} image ids"))),
         }
+    }
+
+    /// An image of [`Self::list`], if it can be trusted.
+    fn sound(&self, image: Image) -> Result<Option<Image>> {
+        let index = self.index()?;
+        let mut entries = index.manifests().iter();
+        let entry = entries.find(|entry| entry.digest().as_ref() == image.manifest);
+        let suspect = entry.map_or(Ok(false), is_suspect)?;
+        let is_there = !suspect || self.mend(&Digest::parse(&image.manifest)?)?;
+        Ok(is_there.then_some(image))
     }
 
     /// Gives an image one more name, which moves if another has it.
@@ -135,20 +137,16 @@ impl Store {
         let manifest = Digest::parse(&image.manifest).doing(what)?;
         let size = std::fs::metadata(self.blob(&manifest)).doing(what)?.len();
         let index = image.index.as_deref().map(Digest::parse).transpose()?;
-        ingest.publish(&[Incoming { manifest, size, name: Some(name.clone()), index }]).doing(what)
+        let unsynced = self.mark(&manifest)?;
+        let incoming = Incoming { manifest, size, name: Some(name.clone()), index, unsynced };
+        ingest.publish(&[incoming]).doing(what)
     }
 
-    /// Removes what no image needs, parts of downloads too; how many bytes that were.
-    pub fn tidy(&self) -> Result<u64> {
-        let _ingest = Ingest::begin(self)?;
-        let _lock = self.lock()?;
-        ingest::sweep(self, std::time::Duration::ZERO).doing(|| "sweep the image store")
-    }
-
-    /// What the store takes on disk.
-    pub fn usage(&self) -> Usage {
-        let of = |name: &str| ingest::usage(&self.path(name));
-        Usage { blobs: of("blobs"), layers: of("layers"), unfinished: of("tmp") }
+    fn mark(&self, manifest: &Digest) -> Result<Option<String>> {
+        let (index, manifest) = (self.index()?, manifest.to_string());
+        let mut entries = index.manifests().iter();
+        let entry = entries.find(|entry| entry.digest().as_ref() == manifest);
+        Ok(entry.and_then(mark_of).map(str::to_owned))
     }
 
     /// All images, newest first.
@@ -158,42 +156,17 @@ impl Store {
         let mut images = Vec::new();
         for descriptor in index.manifests() {
             let manifest = digest(descriptor)?;
-            if seen.insert(manifest.clone()) {
-                images.push(self.image(&index, &manifest)?);
+            if !seen.insert(manifest.clone()) {
+                continue;
+            }
+            match self.image(&index, &manifest) {
+                // Not even its documents have come through a loss of power.
+                Err(_) if is_suspect(descriptor)? => {}
+                image => images.push(image?),
             }
         }
         images.sort_by_key(|image| std::cmp::Reverse(image.loaded));
         Ok(images)
-    }
-
-    /// Takes a name away, and with its last name the image itself: its blobs, and its layers as
-    /// far as no other image has them. False if there is none of that name.
-    ///
-    /// The caller makes sure that no pod uses it.
-    pub fn remove(&self, reference: &Reference) -> Result<bool> {
-        self.retain(|descriptor| !names(descriptor, reference))
-            .doing(|| format!("remove image {reference}"))
-    }
-
-    /// Takes an image away, with all its names. False if there is none of that manifest digest.
-    pub fn remove_image(&self, manifest: &str) -> Result<bool> {
-        self.retain(|descriptor| descriptor.digest().as_ref() != manifest)
-            .doing(|| format!("remove image {manifest}"))
-    }
-
-    fn retain(&self, keep: impl Fn(&Descriptor) -> bool) -> Result<bool> {
-        // Also makes what a store has, if it is new.
-        let _ingest = Ingest::begin(self)?;
-        let _lock = self.lock()?;
-        let index = self.index()?;
-        let mut kept = index.manifests().clone();
-        kept.retain(keep);
-        if kept.len() == index.manifests().len() {
-            return Ok(false);
-        }
-        self.write_index(kept)?;
-        ingest::sweep(self, KEEP_ALL)?;
-        Ok(true)
     }
 
     /// Something in the store, by its name there.
@@ -222,7 +195,7 @@ impl Store {
         fs::lock(&self.path("lock")).doing(|| "lock the image store")
     }
 
-    fn index(&self) -> Result<ImageIndex> {
+    pub(super) fn index(&self) -> Result<ImageIndex> {
         let path = self.dir.join("index.json");
         let what = || format!("read {}", path.display());
         match fs::read_limited(&path, archive::MAX_DOCUMENT) {
@@ -285,27 +258,38 @@ impl Store {
         self.write_index(manifests)
     }
 
-    fn write_index(&self, manifests: Vec<Descriptor>) -> Result<()> {
+    pub(super) fn write_index(&self, manifests: Vec<Descriptor>) -> Result<()> {
         let index = serde_json::to_vec(&index_of(manifests)?)
             .map_err(|error| Error::system(error.to_string()))?;
         Ok(fs::write_atomic(&self.path("index.json"), &index, 0o600)?)
     }
 
-    /// Names in the store of all blobs and layers that the index needs.
+    /// Names in the store of all blobs and layers that the index needs. Layers of what cannot be
+    /// trusted are not needed: they are unpacked anew.
     pub(super) fn reachable(&self) -> Result<HashSet<String>> {
         let mut names = HashSet::new();
         for descriptor in self.index()?.manifests() {
             let manifest = digest(descriptor)?;
-            let document: ImageManifest = self.document(&manifest)?;
-            let config = digest(document.config())?;
-            let image: ImageConfiguration = self.document(&config)?;
-            names.extend(chain(&diffs(&image)?).iter().map(Self::layer_name));
-            for layer in document.layers() {
-                names.insert(Self::blob_name(&digest(layer)?));
+            match (self.needs(&manifest), is_suspect(descriptor)?) {
+                (Ok((blobs, layers)), false) => names.extend(blobs.into_iter().chain(layers)),
+                (Ok((blobs, _)), true) => names.extend(blobs),
+                (Err(_), true) => {}
+                (Err(error), false) => return Err(error),
             }
-            names.extend([Self::blob_name(&manifest), Self::blob_name(&config)]);
         }
         Ok(names)
+    }
+
+    /// Blobs and layers of an image.
+    pub(super) fn needs(&self, manifest: &Digest) -> Result<(Vec<String>, Vec<String>)> {
+        let document: ImageManifest = self.document(manifest)?;
+        let config = digest(document.config())?;
+        let image: ImageConfiguration = self.document(&config)?;
+        let mut blobs = vec![Self::blob_name(manifest), Self::blob_name(&config)];
+        for layer in document.layers() {
+            blobs.push(Self::blob_name(&digest(layer)?));
+        }
+        Ok((blobs, chain(&diffs(&image)?).iter().map(Self::layer_name).collect()))
     }
 }
 
@@ -318,7 +302,10 @@ fn add(
     let manifest = image.manifest.to_string();
     let same = |other: &Descriptor| other.digest().as_ref() == manifest;
     let named = |other: &Descriptor| annotation(other, ANNOTATION_REF_NAME) == name;
-    if manifests.iter().any(|other| same(other) && (name.is_none() || named(other))) {
+    let unsynced = image.unsynced.as_deref();
+    let there = |other: &Descriptor| same(other) && (name.is_none() || named(other));
+    if manifests.iter().any(there) {
+        manifests.iter_mut().filter(|it| there(it)).for_each(|it| set_mark(it, unsynced));
         return Ok(());
     }
     // A name that moves leaves its image nameless, and an image that gets a name was perhaps so.
@@ -342,6 +329,7 @@ fn add(
     annotations.insert(LOADED.to_owned(), now.to_string());
     annotations.extend(image.index.iter().map(|index| (INDEX.to_owned(), index.to_string())));
     descriptor.set_annotations(Some(annotations));
+    set_mark(&mut descriptor, unsynced);
     manifests.push(descriptor);
     Ok(())
 }
@@ -371,7 +359,7 @@ pub(super) fn index_of(manifests: Vec<Descriptor>) -> Result<ImageIndex> {
 }
 
 /// Whether `reference` means this entry of the index.
-fn names(descriptor: &Descriptor, reference: &Reference) -> bool {
+pub(super) fn names(descriptor: &Descriptor, reference: &Reference) -> bool {
     let Some(name) = annotation(descriptor, ANNOTATION_REF_NAME) else { return false };
     let Some(digest) = reference.digest.as_deref() else { return name == reference.to_string() };
     let known = Reference::parse(name).is_ok_and(|name| name.same_repository(reference));
@@ -379,7 +367,7 @@ fn names(descriptor: &Descriptor, reference: &Reference) -> bool {
     known && (descriptor.digest().as_ref() == digest || index == Some(digest))
 }
 
-fn annotation<'a>(descriptor: &'a Descriptor, key: &str) -> Option<&'a str> {
+pub(super) fn annotation<'a>(descriptor: &'a Descriptor, key: &str) -> Option<&'a str> {
     descriptor.annotations().as_ref()?.get(key).map(String::as_str)
 }
 

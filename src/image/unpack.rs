@@ -127,7 +127,11 @@ impl Layer {
                     );
                 }
             };
-            let below = self.merged.entry(&at)?.filter(Entry::is_dir);
+            let below = self.merged.entry(&at)?;
+            // As within one layer: a file gives way to a directory only by a member of that name.
+            if below.as_ref().is_some_and(|below| !below.is_dir()) {
+                return Err(Errno::ENOTDIR).doing(|| format!("open directory {}", at.display()));
+            }
             if whiteout {
                 inode::unlinkat(&dir, part)?;
             }

@@ -93,6 +93,13 @@ pub fn read_kernel_file(path: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// statvfs(3): bytes of the file system that holds `path`, all of them and those still to be had.
+pub fn statvfs(path: &Path) -> Result<(u64, u64)> {
+    let found = nix::sys::statvfs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+    Ok((bytes(found.blocks()), bytes(found.blocks_available())))
+}
+
 /// Writes a kernel file in one write, as the kernel wants it.
 pub fn write_kernel_file(path: &Path, content: &[u8]) -> Result<()> {
     write_once(open(path, OFlag::O_WRONLY, 0)?.as_fd(), content)

@@ -106,6 +106,11 @@ pub fn futimens(fd: impl AsFd, (seconds, nanoseconds): (i64, i64)) -> Result<()>
     stat::futimens(fd, &time, &time)
 }
 
+/// futimens(2): both times are now.
+pub fn futimens_now(fd: impl AsFd) -> Result<()> {
+    stat::futimens(fd, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)
+}
+
 /// utimensat(2) of `name` itself.
 pub fn utimensat(dir: impl AsFd, name: &OsStr, (seconds, nanos): (i64, i64)) -> Result<()> {
     let time = TimeSpec::new(seconds, nanos);

@@ -80,12 +80,18 @@ pub struct Member<'a> {
     pub link: &'a str,
     pub mode: u32,
     pub owner: (u64, u64),
+    pub mtime: i64,
+    pub device: (u32, u32),
     pub xattr: Option<(&'a str, &'a [u8])>,
+    /// Records of a pax header before it.
+    pub pax: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> Member<'a> {
     fn new(kind: tar::EntryType, name: &'a str, mode: u32) -> Self {
-        Self { name, kind, content: b"", link: "", mode, owner: (0, 0), xattr: None }
+        let (content, link) = (b"".as_slice(), "");
+        let (owner, mtime, device, xattr) = ((0, 0), 1_000_000_000, (0, 0), None);
+        Self { name, kind, content, link, mode, owner, mtime, device, xattr, pax: Vec::new() }
     }
 
     pub fn file(name: &'a str, content: &'a [u8]) -> Self {
@@ -107,6 +113,11 @@ impl<'a> Member<'a> {
     pub fn fifo(name: &'a str) -> Self {
         Self::new(tar::EntryType::Fifo, name, 0o600)
     }
+
+    /// A character device; `kind` makes it another.
+    pub fn device(name: &'a str, device: (u32, u32)) -> Self {
+        Self { device, ..Self::new(tar::EntryType::Char, name, 0o620) }
+    }
 }
 
 /// A tar stream of these members, names as they are.
@@ -117,12 +128,17 @@ pub fn tar_of(members: &[Member<'_>]) -> Vec<u8> {
             let key = format!("SCHILY.xattr.{name}");
             builder.append_pax_extensions([(key.as_str(), value)]).unwrap();
         }
+        if !member.pax.is_empty() {
+            builder.append_pax_extensions(member.pax.iter().copied()).unwrap();
+        }
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(member.kind);
         header.set_mode(member.mode);
         header.set_uid(member.owner.0);
         header.set_gid(member.owner.1);
-        header.set_mtime(1_000_000_000);
+        header.set_mtime(member.mtime.cast_unsigned());
+        header.set_device_major(member.device.0).unwrap();
+        header.set_device_minor(member.device.1).unwrap();
         header.set_size(member.content.len() as u64);
         // set_path and set_link_name refuse what hostile archives hold.
         let old = header.as_old_mut();

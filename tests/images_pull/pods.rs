@@ -8,16 +8,17 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 
 /// An instance with a registry that has busybox in it; the registry goes first.
-struct World {
-    registry: Registry,
-    proxy: Proxy,
-    instance: Instance,
+pub struct World {
+    pub registry: Registry,
+    pub proxy: Proxy,
+    pub instance: Instance,
 }
 
 impl World {
-    fn new(case: &str, setup: &Setup) -> Option<Self> {
+    pub fn new(case: &str, setup: &Setup) -> Option<Self> {
         for tool in ["skopeo", "umoci"] {
             if std::process::Command::new(tool).arg("--version").output().is_err() {
                 println!("SKIP {case}: {tool} is not installed");
@@ -36,11 +37,11 @@ impl World {
         Some(Self { registry, proxy, instance })
     }
 
-    fn image(&self, name: &str) -> String {
+    pub fn image(&self, name: &str) -> String {
         format!("127.0.0.1:{}/{name}", self.proxy.port)
     }
 
-    fn apply(&self, pod: &str, image: &str, policy: &str, more: &str) {
+    pub fn apply(&self, pod: &str, image: &str, policy: &str, more: &str) {
         self.instance.apply(&format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec:\n  \
              terminationGracePeriodSeconds: 0\n{more}  containers:\n  - name: c\n    \
@@ -49,18 +50,18 @@ impl World {
     }
 
     /// Waits until the container waits for that reason; its message.
-    fn reason(&self, pod: &str, reason: &str) -> String {
+    pub fn reason(&self, pod: &str, reason: &str) -> String {
         let waiting = |status: &Value| status["containerStatuses"][0]["state"]["waiting"].clone();
         let status = self.instance.wait_for(pod, |status| waiting(status)["reason"] == reason);
         waiting(&status)["message"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn events(&self, pod: &str) -> String {
+    pub fn events(&self, pod: &str) -> String {
         self.instance.podctl(&["describe", "pod", pod]).ok()
     }
 
     /// Deletes the pods, and the images with them.
-    fn end(self, pods: &[&str]) {
+    pub fn end(self, pods: &[&str]) {
         for pod in pods {
             self.instance.force_delete(pod);
         }
@@ -227,4 +228,37 @@ fn pods_that_start_together_share_one_pull() {
     let blobs = world.proxy.seen("GET /v2/bb/blobs/").len();
     assert_eq!(blobs, 2, "one layer, one configuration, whatever the number of pods");
     world.end(&["a", "b", "c"]);
+}
+
+/// `rmi` while a pod starts: it finds the image in use, or is first and the pod finds none; never a
+/// container without its layers.
+#[test]
+fn an_image_is_not_removed_under_a_pod_that_starts() {
+    let Some(world) = World::new("rmi", &Setup::default()) else { return };
+    let image = world.image("bb:1");
+    let podctl = |args: &[&str]| world.instance.podctl(args);
+    let remove = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_podctl"));
+        command.env("RUNP_ROOT", world.instance.root()).args(["rmi", &image]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    for round in 0..8 {
+        podctl(&["pull", "-q", &image]).ok();
+        let before = (round % 2 == 0).then(remove);
+        world.apply("p", &image, "Never", "");
+        before.unwrap_or_else(remove).wait().unwrap();
+        let waiting = |status: &Value| status["containerStatuses"][0]["state"]["waiting"].clone();
+        let status = world.instance.wait_for("p", |status| {
+            status["phase"] == "Running" || waiting(status)["reason"] == "ErrImageNeverPull"
+        });
+        let is_there = podctl(&["images", "-q"]).ok().lines().count() == 1;
+        assert_eq!(is_there, status["phase"] == "Running", "{status}");
+        let events = world.events("p");
+        assert!(
+            !events.contains("Error: ") || events.contains("Error: ErrImageNeverPull"),
+            "{events}"
+        );
+        world.instance.force_delete("p");
+    }
+    world.end(&[]);
 }

@@ -1,6 +1,6 @@
 //! podctl's verbs for images.
 
-use crate::build::{sh, skip};
+use crate::build::{Member, sh, skip, tar_of, write_layout};
 use crate::registry::{Registry, app};
 use serde_json::Value;
 use std::fs;
@@ -175,4 +175,54 @@ fn pull_tells_what_it_does() {
     .unwrap();
     let seen = session.exp_string("Pulled image: ").unwrap();
     assert!(seen.contains("MiB/1.51 MiB"), "no bars");
+}
+
+/// As the kubelet's collector: no more than the disk needs, what was used last stays.
+#[test]
+fn gc_frees_what_the_disk_needs_and_the_oldest_first() {
+    if skip(&[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (name, mut state) in [("old", 1_u32), ("new", 77)] {
+        // Xorshift: nothing that a compressor finds.
+        let mut byte = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        };
+        let noise: Vec<u8> = (0..2_000_000).map(|_| byte()).collect();
+        let layers = [tar_of(&[Member::file("noise", &noise)])];
+        write_layout(&dir.path().join(name), &layers, &serde_json::json!({}));
+    }
+    let script = r#"mkdir root; mount -t tmpfs -o size=20m none root
+        gc() { "$0" gc --image-gc-high-threshold "$@" 2>&1 | sed 's/[0-9]*%/N%/; s/([0-9.MB]*)/(N)/'; }
+        "$0" load -i old --name old:1; "$0" load -i new --name new:1
+        gc 85
+        gc 10 --image-gc-low-threshold 11
+        gc 10 --image-gc-low-threshold 10 | sed 's/[0-9][0-9]* bytes/N bytes/g'
+        gc 30 --image-gc-low-threshold 25 --minimum-image-ttl-duration 0 --dry-run
+        gc 30 --image-gc-low-threshold 25 --minimum-image-ttl-duration 0
+        "$0" images | awk '{ print $1 }'"#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-euc", script, env!("CARGO_BIN_EXE_podctl")]);
+    let output = command.current_dir(dir.path()).env("RUNP_ROOT", "root").output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<&str> = told.lines().filter(|line| !line.starts_with("Deleted: ")).collect();
+    let wanted = [
+        "Loaded image: docker.io/library/old:1",
+        "Loaded image: docker.io/library/new:1",
+        "the disk is N% full: nothing to do",
+        "error: --image-gc-low-threshold 11 is above the high one, 10",
+        "error: Failed to garbage collect required amount of images. Attempted to free N bytes, but \
+         only found N bytes eligible to free.",
+        "would remove docker.io/library/old:1 (N)",
+        // How much of an image its layers are is known when they are gone.
+        "would remove docker.io/library/new:1 (N)",
+        "Untagged: docker.io/library/old:1",
+        "IMAGE",
+        "docker.io/library/new",
+    ];
+    assert_eq!(told, wanted, "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -23,13 +23,13 @@ pub struct Flags {
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let store = call.engine.images()?;
-    let pods = call.engine.list(None)?;
     let mut failed = Vec::new();
     if flags.all || flags.prune {
+        let pods = call.engine.list(None)?;
         for image in store.list()? {
             let is_used = !users(&pods, &image).is_empty();
             if flags.all || !is_used {
-                failed.extend(remove(&store, &pods, &image).err());
+                failed.extend(remove(call, &store, &image).err());
             }
         }
         return done(failed);
@@ -38,13 +38,13 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return Err(Error::user("you must specify at least one image to remove").into());
     }
     for text in &flags.images {
-        failed.extend(one(&store, &pods, text).err());
+        failed.extend(one(call, &store, text).err());
     }
     done(failed)
 }
 
 /// By name, the name goes, and the image with its last one; by id, all of them.
-fn one(store: &Store, pods: &[Pod], text: &str) -> Result<()> {
+fn one(call: &Call, store: &Store, text: &str) -> Result<()> {
     let unknown = || Error::user(format!("no such image: {text}"));
     let image = store.look_up(text)?.ok_or_else(unknown)?;
     if image.is_host() {
@@ -61,21 +61,26 @@ fn one(store: &Store, pods: &[Pod], text: &str) -> Result<()> {
             let mut same = store.list()?;
             same.retain(|other| other.id == image.id && other.names.is_empty());
             same.retain(|other| other.manifest != image.manifest);
-            remove(store, pods, &image)?;
-            same.iter().try_for_each(|other| remove(store, pods, other))
+            remove(call, store, &image)?;
+            same.iter().try_for_each(|other| remove(call, store, other))
         }
     }
 }
 
 /// Removes an image that no pod uses.
-pub fn remove(store: &Store, pods: &[Pod], image: &Image) -> Result<()> {
-    let name = image.names.first().unwrap_or(&image.id);
-    let users = users(pods, image);
-    if !users.is_empty() {
+pub fn remove(call: &Call, store: &Store, image: &Image) -> Result<()> {
+    let unused = || {
+        let users = users(&call.engine.list(None)?, image);
+        if users.is_empty() {
+            return Ok(());
+        }
+        let name = image.names.first().unwrap_or(&image.id);
         let what = format!("image {name} is in use by {}", users.join(", "));
-        return Err(Error::user(what).hint("delete the pods first"));
-    }
-    store.remove_image(&image.manifest)?;
+        Err(Error::user(what).hint("delete the pods first"))
+    };
+    unused()?;
+    // Again: a pod may just have been applied.
+    store.remove_unused(&image.manifest, unused)?;
     for name in &image.names {
         print(&format!("Untagged: {name}\n"))?;
     }

@@ -1,5 +1,6 @@
 //! Who we are to a registry: Docker's configuration format, in pull secrets and in files.
 
+use super::helper::ask;
 use crate::error::{Context, Error, Result};
 use crate::image::Reference;
 use base64::Engine;
@@ -7,15 +8,12 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// The name by which Docker's files know Docker Hub.
 const HUB: &str = "index.docker.io";
 const HUB_URL: &str = "https://index.docker.io/v1/";
-/// User name of a helper's answer that is a token.
-const TOKEN_USER: &str = "<token>";
 
 /// How a pull may identify itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,14 +47,6 @@ struct Auth {
     password: String,
     identitytoken: String,
     registrytoken: String,
-}
-
-/// What `docker-credential-X get` prints.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer {
-    username: String,
-    secret: String,
 }
 
 impl Keyring {
@@ -96,11 +86,15 @@ impl Keyring {
         Ok(())
     }
 
-    /// All that fit `reference`, the best first.
-    pub(super) fn find(&self, reference: &Reference) -> Result<Vec<Credentials>> {
+    /// All that fit `reference`, the best first. Helpers have to answer within `patience`.
+    pub(super) fn find(
+        &self,
+        reference: &Reference,
+        patience: Duration,
+    ) -> Result<Vec<Credentials>> {
         let mut found = Vec::new();
         for configuration in &self.0 {
-            for credentials in configuration.find(reference)? {
+            for credentials in configuration.find(reference, patience)? {
                 if !found.contains(&credentials) {
                     found.push(credentials);
                 }
@@ -111,13 +105,13 @@ impl Keyring {
 }
 
 impl Configuration {
-    fn find(&self, reference: &Reference) -> Result<Vec<Credentials>> {
+    fn find(&self, reference: &Reference, patience: Duration) -> Result<Vec<Credentials>> {
         let host = &reference.registry;
         let urls: &[&str] = if host == "docker.io" { &[HUB_URL, HUB, host] } else { &[host] };
         let helper = urls.iter().find_map(|url| self.cred_helpers.get(*url));
         if let Some(helper) = helper.or(Some(&self.creds_store)).filter(|name| !name.is_empty()) {
             let url = urls.first().copied().unwrap_or(host);
-            return Ok(ask(helper, url)?.into_iter().collect());
+            return Ok(ask(helper, url, patience)?.into_iter().collect());
         }
         let mut keys: Vec<&String> =
             self.auths.keys().filter(|key| matches(key, reference)).collect();
@@ -163,7 +157,7 @@ pub(super) fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", general_purpose::STANDARD.encode(format!("{name}:{password}")))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T> {
     // The content may be secret: where it is wrong is all that is told.
     serde_json::from_slice(json).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -231,37 +225,6 @@ fn files() -> Vec<PathBuf> {
     .collect()
 }
 
-/// Asks a credential helper; `None` if it knows nothing of the registry.
-fn ask(helper: &str, url: &str) -> Result<Option<Credentials>> {
-    let what = || format!("ask the credential helper docker-credential-{helper} about {url}");
-    if helper.contains('/') {
-        return Err(Error::user("a helper's name has no slash").doing(what()));
-    }
-    let mut child = Command::new(format!("docker-credential-{helper}"))
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .doing(what)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(url.as_bytes()).doing(what)?;
-    }
-    let output = child.wait_with_output().doing(what)?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if text.contains("credentials not found") {
-            return Ok(None);
-        }
-        return Err(Error::system(format!("{}: {text}", output.status)).doing(what()));
-    }
-    let answer: Answer = parse(&output.stdout).doing(what)?;
-    Ok(Some(match answer.username.as_str() {
-        TOKEN_USER => Credentials::Identity(answer.secret),
-        _ => Credentials::Basic(answer.username, answer.secret),
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,7 +232,7 @@ mod tests {
     fn names(json: &str, image: &str) -> Vec<String> {
         let mut keyring = Keyring::default();
         keyring.add_dockerconfigjson(json.as_bytes()).unwrap();
-        let found = keyring.find(&Reference::parse(image).unwrap()).unwrap();
+        let found = keyring.find(&Reference::parse(image).unwrap(), Duration::ZERO).unwrap();
         let text = |credentials: &Credentials| match credentials {
             Credentials::Basic(name, password) => format!("{name}:{password}"),
             Credentials::Identity(token) => format!("identity {token}"),
@@ -309,7 +272,8 @@ mod tests {
         let error = keyring.add_dockerconfigjson(br#"{"auths": {"a": "hunter2"}}"#).unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
         keyring.add_dockercfg(br#"{"a.test": {"auth": "bm9jb2xvbg=="}}"#).unwrap();
-        let error = keyring.find(&Reference::parse("a.test/x").unwrap()).err().unwrap();
+        let error =
+            keyring.find(&Reference::parse("a.test/x").unwrap(), Duration::ZERO).err().unwrap();
         assert!(error.to_string().starts_with("auths[\"a.test\"]: "), "{error}");
         assert_eq!(basic("a", "b"), "Basic YTpi");
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! settings      where an image is: mirrors, insecure and blocked registries
-//! credentials   who we are: pull secrets, Docker's and containers' files, credential helpers
+//! credentials   who we are: pull secrets, Docker's and containers' files
+//! helper        the programs that know it too
 //! auth          what the registry wants to see of that
 //! client dns    HTTP, TLS, proxies, deadlines | names without the C library
 //! ```
@@ -13,6 +14,7 @@ mod auth;
 mod client;
 mod credentials;
 mod dns;
+mod helper;
 mod settings;
 
 pub use credentials::Keyring;
@@ -97,7 +99,7 @@ pub(super) fn sources(
         }
         Ok(Source {
             client: Client::new(&endpoint.host, endpoint.insecure, patience)?,
-            credentials: keyring.find(&there)?,
+            credentials: keyring.find(&there, patience)?,
             session: Mutex::default(),
             endpoint,
         })

@@ -47,7 +47,10 @@ pub fn find(
     let there = store.find(&reference).map_err(inspect)?;
     let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
     match there {
-        Some(image) if policy != "Always" => Ok(found(&reference, image, None)),
+        Some(image) if policy != "Always" => {
+            store.touch(&image).map_err(inspect)?;
+            Ok(found(&reference, image, None))
+        }
         None if policy == "Never" => Err((ImageFault::NeverPull, String::new())),
         _ => {
             let lost = |error: Error| (ImageFault::Pull, error.to_string());

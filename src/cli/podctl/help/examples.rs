@@ -161,7 +161,16 @@ pub const GROUPS: &[Group] = &[
             ("tag", &[("Give an image another name", "podctl tag nginx:1.27 web:latest")]),
             ("inspect", &[("Show an image", "podctl inspect nginx:1.27")]),
             ("rmi", &[("Remove an image", "podctl rmi nginx:1.27")]),
-            ("gc", &[("Remove images that no pod uses", "podctl gc")]),
+            (
+                "gc",
+                &[
+                    ("Remove images that no pod uses", "podctl gc"),
+                    (
+                        "Free a disk that is 85% full, as the kubelet does",
+                        "podctl gc --image-gc-high-threshold 85",
+                    ),
+                ],
+            ),
         ],
     ),
     (
