@@ -217,6 +217,40 @@ fn no_field_is_passed_over() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The same of `update -r`: each limit holds then, or is refused by its name.
+#[test]
+fn no_limit_of_an_update_is_passed_over() {
+    let Some(mut case) = Case::new("update-fields") else { return };
+    case.args(&["sleep", "1000"]);
+    case.up();
+    let settings = || {
+        let mut settings = BTreeMap::new();
+        read_settings(Path::new("/sys/fs/cgroup"), &case.id, 2, &mut settings);
+        settings
+    };
+    let file = case.path("limits");
+    let update = |limits: &Value| {
+        fs::write(&file, limits.to_string()).unwrap();
+        case.runp(&["update", "-r", file.to_str().unwrap(), &case.id])
+    };
+    for line in FIELDS.lines() {
+        let Some(field) = line.strip_prefix("linux.resources.") else { continue };
+        let (field, needed) = field.split_once(" | linux.resources.").unwrap_or((field, ""));
+        let mut limits = Value::Null;
+        for field in [needed, field] {
+            if let Some((path, value)) = field.split_once(' ') {
+                set(&mut limits, path, serde_json::from_str(value).unwrap());
+            }
+        }
+        let before = settings();
+        let done = update(&limits);
+        let (path, _) = field.split_once(' ').unwrap();
+        let named = done.status == 1 && is_named_if_refused(&done.err, path);
+        let ignored = done.err.contains("Kernel memory settings are ignored");
+        assert!(named || ignored || settings() != before, "{field}: {done:?}");
+    }
+}
+
 /// Each word of the path, in its order, as `mounts[0].options` has them.
 fn is_named_if_refused(said: &str, path: &str) -> bool {
     if !said.contains("level=error") {

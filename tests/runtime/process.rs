@@ -311,11 +311,18 @@ fn a_program_is_found_in_path_or_named() {
     case.config["process"]["env"] = json!(["PATH=/nowhere:/bin"]);
     case.args(&["echo", "found"]);
     assert_eq!(case.run().ok(), "found\n");
+    for (name, content) in [("script", "#!/not/there\n"), ("garbage", "\x7fELF?")] {
+        fs::write(case.rootfs().join(name), content).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(case.rootfs().join(name), executable).unwrap();
+    }
     for (args, message) in [
         ("nowhere", "executable file not found in $PATH"),
         ("/nowhere", "no such file or directory"),
         ("/etc/passwd", "permission denied"),
         ("/etc", "permission denied"),
+        ("/script", "exec /script: no such file or directory"),
+        ("/garbage", "exec /garbage: exec format error"),
     ] {
         case.args(&[args]);
         let done = case.run();

@@ -32,6 +32,10 @@ impl Cgroup {
     pub fn set_memory(&self, resources: &LinuxResources) -> Result<()> {
         self.set_properties(resources, Part::Memory)?;
         if let Some(memory) = resources.memory() {
+            if memory.use_hierarchy() == Some(false) {
+                let cause = "Linux accounts for whole hierarchies alone, since 5.11";
+                return Err(Error::user(cause).doing("linux.resources.memory.useHierarchy"));
+            }
             match self.mode {
                 Mode::V2 => v2::set_memory(self, memory)?,
                 Mode::V1 | Mode::Hybrid => v1::set_memory(self, memory)?,

@@ -23,7 +23,7 @@ pub(super) fn failed(planned: &Planned, number: i32) -> Error {
                 (Some(path), _) => path.rsplit('/').next().unwrap_or_default().to_owned().into(),
                 (None, _) => "".into(),
             };
-            return exec_failed(&name, number);
+            return not_found(&name, number);
         }
         _ => {}
     }
@@ -38,25 +38,37 @@ pub(super) fn hinted(error: Error, planned: &Planned) -> Error {
     }
 }
 
-/// The user's program could not be executed.
+/// The user's program was found and could not be executed.
 pub fn exec_failed(name: &str, number: i32) -> Error {
+    let number = Errno::from_raw(number);
+    let why = match number {
+        Errno::ENOENT => "no such file or directory".to_owned(),
+        Errno::ENOEXEC => "exec format error".to_owned(),
+        other => other.desc().to_lowercase(),
+    };
+    let error = Error::user(format!("exec {name}: {why}"));
+    match number {
+        Errno::ENOENT => error.hint("is its interpreter in the image, as its first line names it?"),
+        Errno::EACCES => error.hint("is it an executable file, on a file system without noexec?"),
+        Errno::ENOEXEC => error.hint("is it built for this machine, or a script without #!?"),
+        _ => error,
+    }
+}
+
+/// There is no such program, or none to be executed by this user.
+fn not_found(name: &str, number: i32) -> Error {
     let number = Errno::from_raw(number);
     let why = match number {
         Errno::ENOENT | Errno::ENOTDIR if !name.contains('/') => {
             "executable file not found in $PATH".to_owned()
         }
         Errno::ENOENT => format!("stat {name}: no such file or directory"),
-        Errno::EACCES => "permission denied".to_owned(),
-        Errno::ENOEXEC => "exec format error".to_owned(),
         other => other.desc().to_lowercase(),
     };
     let error = Error::user(format!("exec: {name:?}: {why}"));
     match number {
-        Errno::ENOENT if name.contains('/') => {
-            error.hint("is it in the image, and is its interpreter?")
-        }
+        Errno::ENOENT if name.contains('/') => error.hint("is it in the image?"),
         Errno::EACCES => error.hint("is it an executable file, on a file system without noexec?"),
-        Errno::ENOEXEC => error.hint("is it built for this machine, or a script without #!?"),
         _ => error,
     }
 }
@@ -191,10 +203,17 @@ mod tests {
             ("x", Errno::ENOENT, r#"exec: "x": executable file not found in $PATH"#),
             ("/x", Errno::ENOENT, r#"exec: "/x": stat /x: no such file or directory"#),
             ("x", Errno::EACCES, r#"exec: "x": permission denied"#),
-            ("/x", Errno::ENOEXEC, r#"exec: "/x": exec format error"#),
         ];
         for (name, errno, text) in cases {
-            assert_eq!(exec_failed(name, errno as i32).to_string(), text);
+            assert_eq!(not_found(name, errno as i32).to_string(), text);
+        }
+        let cases = [
+            (Errno::ENOENT, "exec /x: no such file or directory"),
+            (Errno::EACCES, "exec /x: permission denied"),
+            (Errno::ENOEXEC, "exec /x: exec format error"),
+        ];
+        for (errno, text) in cases {
+            assert_eq!(exec_failed("/x", errno as i32).to_string(), text);
         }
     }
 }

@@ -235,13 +235,7 @@ fn refuse_unsupported(cx: &Topic<'_>) -> Result<()> {
         let cause = "apparmor: config provided but apparmor not supported";
         return Err(Error::user(cause).doing("process.apparmorProfile"));
     }
-    let memory = cx.linux.resources().as_ref().and_then(|resources| resources.memory().as_ref());
     refuse(&[
-        // Linux has accounted for whole hierarchies alone since 5.11.
-        (
-            "linux.resources.memory.useHierarchy: false",
-            memory.is_some_and(|memory| memory.use_hierarchy() == Some(false)),
-        ),
         ("linux.mountLabel: selinux", text_wanted(cx.linux.mount_label().as_deref())),
         (
             "linux.intelRdt: intelRdt is specified in config, but Intel RDT",

@@ -79,9 +79,8 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
         become_user(process, sets, plan);
     }
     let program = program(process)?;
-    if cx.mode == Some(Mode::Create) {
-        plan.child(At::field("process.args"), Step::FindProgram(program.candidates.clone()));
-    }
+    // Looked for before, so that what fails then is its interpreter or its format.
+    plan.child(At::field("process.args"), Step::FindProgram(program.candidates.clone()));
     seccomp::with_listener(plan);
     plan.child(OWN, Step::Send(Barrier::Ready));
     limits(cx, plan)?;
