@@ -17,6 +17,8 @@
 mod bundles;
 #[path = "pods/scenario.rs"]
 mod scenario;
+#[path = "pods/tables.rs"]
+mod tables;
 #[path = "pods/words.rs"]
 mod words;
 #[path = "pods/world.rs"]

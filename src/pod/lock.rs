@@ -5,7 +5,7 @@
 
 use super::Paths;
 use super::store::{self, Store};
-use super::wake;
+use super::{fault, wake};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
 use crate::sys::clone::pidfd_open;
@@ -222,7 +222,8 @@ fn spawn(paths: &Paths, namespace: &str, name: &str, lock: File) -> Result<Owned
         command.arg("--root").arg(root);
     }
     command.args(["monitor", "--namespace", namespace, "--name", name]);
-    let kept = PULLS_NEED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let kept = PULLS_NEED.iter().chain(fault::ENVIRONMENT);
+    let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept).stdin(lock).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn()?;
     // Our child, and not waited for: the pid is its own.

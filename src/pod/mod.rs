@@ -12,6 +12,7 @@ mod debug;
 pub mod effects;
 pub mod event;
 pub mod eviction;
+pub mod fault;
 pub mod gc;
 mod life;
 mod limits;

@@ -16,7 +16,7 @@ use super::publish::Publisher;
 use super::state::{ContainerState, PodState, Step};
 use super::store::{self, Store};
 use super::worker::{self, Worker, lane};
-use super::{Config, apply, lock, machine, wake};
+use super::{Config, apply, fault, lock, machine, wake};
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
 use crate::kube::roster::Role;
@@ -128,6 +128,7 @@ impl Monitor {
             self.decide(&[vec![Event::Started], exits].concat());
         }
         self.decide(changed.as_slice());
+        fault::monitor("monitor: taken up");
         self.carry_out();
         Ok(())
     }
@@ -151,6 +152,7 @@ impl Monitor {
     /// Leaves a pod that stays in the store complete, and nothing of one that is to go.
     fn end(mut self) -> Result<()> {
         if self.removes {
+            fault::monitor("removal: begun");
             return effects::clean_up(&self.place, self.wanted);
         }
         self.publisher.write_events(&self.place)
@@ -184,8 +186,14 @@ impl Monitor {
             }
         }
         events.extend(self.reports(&ended));
+        if !events.is_empty() {
+            fault::monitor("monitor: reported");
+        }
         self.decide(&events);
         let exits = self.exits(&ended);
+        if !exits.is_empty() {
+            fault::monitor("monitor: reaped");
+        }
         self.decide(&exits);
         if machine::deadline(&self.place.pod, &self.state)
             .is_some_and(|deadline| deadline <= Timestamp::now())
@@ -240,11 +248,13 @@ impl Monitor {
                 // disk.
                 self.changed = self.publisher.publish(&self.place, &self.state).is_err();
                 self.unwritten = self.changed;
+                fault::monitor("monitor: written");
             }
             for action in std::mem::take(&mut self.decided) {
                 self.act(action);
             }
             let lost = self.start_waiting();
+            fault::monitor("monitor: given out");
             if lost.is_empty() || self.done {
                 break;
             }

@@ -356,3 +356,63 @@ fn a_pod_on_a_full_disk_lives_and_can_be_deleted() {
     nix::mount::umount(&root).unwrap();
     instance.assert_nothing_left();
 }
+
+const FAULTY: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: faulty}
+spec:
+  terminationGracePeriodSeconds: 2
+  initContainers:
+  - {name: first, image: host, command: ["true"]}
+  containers:
+  - name: main
+    image: host
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]
+    lifecycle: {postStart: {exec: {command: ["true"]}}, preStop: {exec: {command: ["true"]}}}
+    readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1}
+    volumeMounts: [{name: data, mountPath: /data}]
+  - {name: side, image: host, command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]}
+  volumes: [{name: data, emptyDir: {}}]
+"#;
+
+/// How often the points of the monitor's loop are come to in the start of that pod, at least; what
+/// comes once comes once.
+const TURNS: usize = 4;
+
+/// Every step of a pod's life, by name: the monitor is killed there, with whoever works for it.
+#[test]
+fn a_monitor_killed_at_each_step_of_a_life() {
+    use runp::pod::fault::{ENVIRONMENT, POINTS};
+    let [variable] = ENVIRONMENT else {
+        eprintln!("SKIP a_monitor_killed_at_each_step_of_a_life: needs --features fault");
+        return;
+    };
+    let Some(instance) = Instance::new("faulty") else { return };
+    let manifest = instance.manifest(FAULTY);
+    let marker = instance.path("marker");
+    let again = ["monitor: written", "monitor: given out", "monitor: reported"];
+    let nth = |point: &&str| if again.contains(point) { TURNS } else { 1 };
+    let strikes = POINTS.iter().flat_map(|point| (1..=nth(point)).map(move |nth| (point, nth)));
+    for (point, nth) in strikes {
+        let fault = format!("{point}#{nth}@{}", marker.display());
+        let mut apply = instance.command(&["apply", "-f", &manifest]);
+        assert!(apply.env(variable, &fault).output().unwrap().status.success(), "{fault}");
+        instance.remember_uids();
+        let ends = point.starts_with("teardown") || point.starts_with("removal");
+        if !ends {
+            let struck = || marker.exists().then_some(());
+            let dir = marker.parent().unwrap();
+            assert!(super::instance::wait_until(dir, struck).is_some(), "{fault} is come to");
+            let uid = Store::uid(&instance, "faulty");
+            instance.settle(&uid);
+            instance.podctl(&["get", "pods"]).ok();
+        }
+        instance.wait_running("faulty");
+        instance.delete("faulty");
+        assert!(marker.exists(), "{fault} is come to");
+        instance.podctl(&["get", "pods"]).ok();
+        std::fs::remove_file(&marker).unwrap();
+        instance.assert_nothing_left();
+    }
+}

@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// An HTTP server whose every answer takes 2.5 s from its first byte to its last. `naive` ends
-/// upon SIGTERM, `graceful` once it has answered; neither stops listening before.
+/// An HTTP server whose every answer takes 2.5 s from its first byte to its last, or until there is
+/// the file that it is told. `naive` ends upon SIGTERM, `graceful` once it has answered; neither
+/// stops listening before.
 const SERVER: &str = r#"
 use IO::Socket::INET;
 $| = 1;
@@ -27,7 +28,8 @@ while (1) {
             my $line = <$client>;
             exit 0 unless defined $line;
             print $client "HTTP/1.1 200 OK\r\n";
-            select(undef, undef, undef, 2.5);
+            if (@ARGV > 1) { select(undef, undef, undef, 0.02) until -e $ARGV[1] }
+            else { select(undef, undef, undef, 2.5) }
             print $client "Content-Length: 5\r\n\r\nhello";
             exit 0;
         }
@@ -125,13 +127,22 @@ fn ready(status: &Value) -> (&str, &str) {
 #[test]
 fn a_host_port_takes_no_connection_after_the_pre_stop_hook() {
     let Some(instance) = Instance::new("ports") else { return };
-    instance.apply(&server("web", 18090, "graceful", (20, "preStop: {sleep: {seconds: 1}}")));
+    // Hook and answer last until the test lets them end, however slow the machine is.
+    let gate = instance.path("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let hook = "preStop: {exec: {command: [sh, -c, \"read x < /gate/gate\"]}}";
+    let manifest = server("web", 18090, "graceful\n    - /gate/answer", (25, hook));
+    let volume = gate.parent().unwrap().to_str().unwrap();
+    let mounts = "    volumeMounts: [{name: gate, mountPath: /gate}]\n---";
+    let volumes = format!("\n  volumes: [{{name: gate, hostPath: {{path: {volume}}}}}]\n---");
+    instance.apply(&manifest.replace("---", mounts).replace("\n---", &volumes));
     let status = instance.wait_for("web", |status| status["containerStatuses"][0]["ready"] == true);
     let pod: SocketAddr = format!("{}:8080", status["podIP"].as_str().unwrap()).parse().unwrap();
     let deleting = instance.start(&["delete", "pod", "web"]);
     instance.wait_for("web", |status| ready(status).0 == "False");
     // Begun while the hook runs, answered after SIGTERM.
     let request = begin(18090);
+    fs::write(&gate, "go\n").unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     let refused = loop {
         match TcpStream::connect(("127.0.0.1", 18090)) {
@@ -141,6 +152,7 @@ fn a_host_port_takes_no_connection_after_the_pre_stop_hook() {
     };
     assert_eq!(refused, ErrorKind::ConnectionRefused);
     assert!(TcpStream::connect(pod).is_ok(), "the server itself still listens");
+    fs::write(instance.path("answer"), "").unwrap();
     assert!(is_answered(request));
     deleting.finish().ok();
     instance.assert_nothing_left();

@@ -205,3 +205,61 @@ fn a_host_that_cannot_run_pods_says_why() {
     instance.delete("plain");
     instance.assert_nothing_left();
 }
+
+const WAITS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: waits}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: host
+    command: [sleep, "1000"]
+    readinessProbe: {exec: {command: [test, -e, /gate/open]}, periodSeconds: 1}
+    volumeMounts: [{name: gate, mountPath: /gate}]
+  volumes: [{name: gate, hostPath: {path: DIR}}]
+"#;
+
+#[test]
+fn conditions_are_all_told() {
+    let Some(instance) = Instance::new("conditions") else { return };
+    let dir = instance.path("gate");
+    fs::create_dir(&dir).unwrap();
+    instance.apply(&WAITS.replace("DIR", dir.to_str().unwrap()));
+    let status = instance.wait_running("waits");
+    let told = |status: &Value, name: &str| -> (String, String, String) {
+        let all = status["conditions"].as_array().unwrap();
+        let found = all.iter().find(|it| it["type"] == name).unwrap();
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("reason"), text("message"))
+    };
+    let message = "containers with unready status: [main]".to_owned();
+    let unready = ("False".to_owned(), "ContainersNotReady".to_owned(), message);
+    assert_eq!(told(&status, "ContainersReady"), unready);
+    assert_eq!(told(&status, "Ready"), unready);
+    assert_eq!(told(&status, "PodScheduled").0, "True");
+    assert_eq!(told(&status, "Initialized").0, "True");
+    fs::write(dir.join("open"), "").unwrap();
+    let is_ready = |status: &Value| told(status, "Ready").0 == "True";
+    let status = instance.wait_for("waits", is_ready);
+    assert_eq!(told(&status, "ContainersReady").0, "True");
+    instance.delete("waits");
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_that_cannot_be_made_is_tried_again() {
+    let Some(instance) = Instance::new("sandbox") else { return };
+    // The kernel takes no such hostname.
+    let spec = "spec:\n  hostname: a\n  setHostnameAsFQDN: true\n  subdomain: SUB";
+    let manifest = PLAIN.replace("spec:", &spec.replace("SUB", &"b".repeat(63)));
+    instance.apply(&manifest);
+    let status = instance.wait_for("plain", |status| !sandbox(status)[1].is_empty());
+    let [is, reason, message] = sandbox(&status);
+    assert_eq!((is.as_str(), reason.as_str()), ("False", "FailedCreatePodSandBox"), "{message}");
+    let events = fs::read_to_string(instance.pod_dir("plain").join("events.json")).unwrap();
+    assert!(events.contains("Failed to create pod sandbox: "), "{events}");
+    instance.delete("plain");
+    instance.assert_nothing_left();
+}

@@ -2,7 +2,7 @@
 
 use super::world::{Happening, NAMES, World};
 use k8s_openapi::jiff::SignedDuration;
-use runp::pod::event::{Event, ImageFault, SandboxFault, StartStage};
+use runp::pod::event::{Event, ImageFault, ProbeResult, SandboxFault, StartStage};
 
 impl World {
     /// One command of a scenario.
@@ -66,6 +66,29 @@ impl World {
             ["has", "no", "pull", "secret"] => program.secrets_missing = true,
             ["cannot", "start", ..] => {
                 program.start_fails = Some((StartStage::Start, text()));
+            }
+            ["image", fault @ ("is" | "has" | "cannot"), what, ..] => {
+                let fault = match (*fault, *what) {
+                    ("is", "unreachable") => ImageFault::Unavailable,
+                    ("is", "never") => ImageFault::NeverPull,
+                    ("has", _) => ImageFault::InvalidName,
+                    _ => ImageFault::Inspect,
+                };
+                program.image_fails = Some((fault, text()));
+            }
+            ["is", "killed", "for", "its", "memory", "after", time] => {
+                (program.exits, program.after, program.greedy) = (vec![137], span(time), true);
+            }
+            ["cannot", "be", "made", ..] => {
+                program.start_fails = Some((StartStage::Create, text()));
+            }
+            [probe, "errs", ..] => {
+                let name = NAMES.iter().find(|name| *name == probe).unwrap();
+                program.says.insert(name, ProbeResult::Unknown(text()));
+            }
+            [probe, "warns", ..] => {
+                let name = NAMES.iter().find(|name| *name == probe).unwrap();
+                program.says.insert(name, ProbeResult::Warning(text()));
             }
             ["cannot", "be", "configured", ..] => {
                 program.start_fails = Some((StartStage::Config, text()));

@@ -107,6 +107,18 @@ pub fn show(status: &api::PodStatus) -> String {
     if conditions.clone().any(|it| it.type_ == "Ready" && it.status == "True") {
         line.push_str(" Ready");
     }
+    let containers = conditions.clone().find(|it| it.type_ == "ContainersReady");
+    // What the containers' own states say stands there already.
+    let shown = |it: &&api::PodCondition| match it.type_.as_str() {
+        "PodReadyToStartContainers" => false,
+        "ContainersReady" => it.reason.as_deref() != Some("ContainersNotReady"),
+        "Ready" => containers.is_none_or(|other| other.reason != it.reason),
+        _ => true,
+    };
+    for condition in conditions.filter(shown).filter(|it| it.reason.is_some()) {
+        let reason = condition.reason.clone().unwrap_or_default();
+        write!(line, " {}={}({reason})", condition.type_, condition.status).unwrap();
+    }
     let init = status.init_container_statuses.iter().flatten();
     let regular = status.container_statuses.iter().flatten();
     for container in init.chain(regular).chain(status.ephemeral_container_statuses.iter().flatten())

@@ -1,7 +1,7 @@
 //! A made-up machine: it does what a pod's machine decides, in a few virtual milliseconds each.
 
 use super::words::{clock, describe, name_of, show, word};
-use k8s_openapi::api::core::v1::EphemeralContainer;
+use k8s_openapi::api::core::v1::{EphemeralContainer, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use runp::kube::{Pod, roster};
@@ -68,6 +68,10 @@ pub struct Program {
     pub post_start_takes: Option<SignedDuration>,
     pub pre_stop_fails: Option<String>,
     pub pre_stop_takes: Option<SignedDuration>,
+    /// It is the OOM killer that ends it with 137.
+    pub greedy: bool,
+    /// What a probe comes to, always.
+    pub says: HashMap<&'static str, ProbeResult>,
     /// Uptime from which on a probe passes, and from which on it fails.
     pub passes: HashMap<&'static str, (SignedDuration, SignedDuration)>,
 }
@@ -88,6 +92,7 @@ pub struct World {
     pub sizes: Vec<(String, u64, SignedDuration)>,
     pub timeline: String,
     pub shown: String,
+    status: Option<PodStatus>,
     pub over: bool,
     /// Every instance that came up.
     pub instances: Vec<(String, u32)>,
@@ -111,6 +116,7 @@ impl World {
             sizes: Vec::new(),
             timeline: String::new(),
             shown: String::new(),
+            status: None,
             over: false,
             instances: Vec::new(),
         }
@@ -216,7 +222,10 @@ impl World {
     fn turn(&mut self, cause: &str, event: &Event) {
         let actions = next(&self.pod, &mut self.state, event, self.now);
         let node = Node { ip: Some("192.0.2.1".into()) };
-        let shown = show(&status(&self.pod, &self.state, &node));
+        let status = status(&self.pod, &self.state, &node);
+        self.assert_lasting(&status);
+        let shown = show(&status);
+        self.status = Some(status);
         if actions.is_empty() && shown == self.shown {
             return;
         }
@@ -229,6 +238,30 @@ impl World {
         if shown != self.shown {
             writeln!(self.timeline, "          = {shown}").unwrap();
             self.shown = shown;
+        }
+    }
+
+    /// What holds of every status after another: the pod has begun once, a terminal phase stays with
+    /// its reason, a condition's time is that of its last change, no restart is uncounted.
+    fn assert_lasting(&self, new: &PodStatus) {
+        let Some(old) = &self.status else { return };
+        assert_eq!(old.start_time, new.start_time, "{}", self.timeline);
+        let phase = old.phase.as_deref().unwrap_or_default();
+        if matches!(phase, "Succeeded" | "Failed") {
+            let lasting =
+                |it: &PodStatus| (it.phase.clone(), it.reason.clone(), it.message.clone());
+            assert_eq!(lasting(old), lasting(new), "{}", self.timeline);
+        }
+        for before in old.conditions.iter().flatten() {
+            let mut all = new.conditions.iter().flatten();
+            let now = all.find(|it| it.type_ == before.type_).unwrap();
+            let stays = before.status == now.status;
+            assert_eq!(stays, before.last_transition_time == now.last_transition_time, "{now:?}");
+        }
+        for before in old.container_statuses.iter().flatten() {
+            let mut all = new.container_statuses.iter().flatten();
+            let now = all.find(|it| it.name == before.name);
+            assert!(now.is_none_or(|now| now.restart_count >= before.restart_count));
         }
     }
 
@@ -392,7 +425,8 @@ impl World {
 
     fn exit(&mut self, container: String, attempt: u32, code: i32, ms: i64) {
         let finished_at = self.now + SignedDuration::from_millis(ms);
-        let status = ExitStatus::Code { code, oom: false };
+        let oom = code == 137 && self.programs.get(&container).is_some_and(|it| it.greedy);
+        let status = ExitStatus::Code { code, oom };
         let message = String::new();
         let event = Event::ContainerExited { container, attempt, status, finished_at, message };
         self.after_ms(ms, event);
@@ -401,6 +435,10 @@ impl World {
     fn probe(&self, container: &str, kind: ProbeKind) -> ProbeResult {
         let started = self.state.container(container).unwrap().started_at.unwrap();
         let uptime = self.now.duration_since(started);
+        let says = self.programs.get(container).and_then(|it| it.says.get(name_of(kind)));
+        if let Some(result) = says {
+            return result.clone();
+        }
         let passes = self.programs.get(container).and_then(|it| it.passes.get(name_of(kind)));
         match passes {
             Some((from, to)) if uptime < *from || uptime >= *to => {

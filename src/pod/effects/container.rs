@@ -13,7 +13,7 @@ use crate::pod::state::{self, PodState};
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
 use crate::pod::translate::{self, Credentials, Input, Places, Sandbox};
 use crate::pod::worker::Reply;
-use crate::pod::{Paths, attached, logs, stream};
+use crate::pod::{Paths, attached, fault, logs, stream};
 use crate::sys::{fork, fs};
 use k8s_openapi::api::core::v1::Container;
 use nix::fcntl::OFlag;
@@ -42,6 +42,7 @@ pub fn start(
             return reply.send(&Event::ImageFailed { container, fault, message });
         }
     };
+    fault::worker("container: image found");
     reply.send(&Event::ImageReady {
         container: name.to_owned(),
         image: found.name.clone(),
@@ -73,6 +74,7 @@ pub fn start(
 /// Removes what an instance leaves: OCI state, cgroup, bundle, writable layer, termination message.
 pub fn clean(place: &Place, id: &str) -> Result<()> {
     let deleted = ops::delete(&place.config.paths.oci, id, true).map(drop);
+    fault::worker("container: deleted");
     let mut removed = Ok(());
     for dir in [place.bundle(id), overlay(place, id), place.dir.join("containers").join(id)] {
         removed = removed.and(remove_tree(&dir));
@@ -109,12 +111,15 @@ impl Instance<'_> {
         let seccomp =
             inputs::seccomp(self.place, self.container).map_err(at(StartStage::Config))?;
         sandbox::restore_hosts(self.place, ip).map_err(at(StartStage::Config))?;
+        fault::worker("container: inputs read");
         let user = self.user().map_err(at(StartStage::Create))?;
         self.make_places(&dir).map_err(at(StartStage::Create))?;
+        fault::worker("container: places made");
         let spec = self
             .spec(&dir, &user, (&env, &mounted, seccomp.as_ref()))
             .map_err(at(StartStage::Create))?;
         write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
+        fault::worker("container: configured");
         self.take_stdio(&user).map_err(at(StartStage::Create))?;
         let root = &self.place.config.paths.oci;
         let console = self.place.fifos(&self.container.name).join(attached::CONSOLE_SOCKET);
@@ -126,7 +131,9 @@ impl Instance<'_> {
         };
         let created = ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options)
             .map_err(at(StartStage::Start))?;
+        fault::worker("container: created");
         ops::start(root, &self.id).map_err(at(StartStage::Start))?;
+        fault::worker("container: started");
         Ok(created.pid)
     }
 

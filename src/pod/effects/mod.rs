@@ -17,7 +17,7 @@ use super::event::{Event, ProbeResult};
 use super::prober::{self, Target};
 use super::state::{self, PodState};
 use super::worker::Reply;
-use super::{Config, admission, logs};
+use super::{Config, admission, fault, logs};
 use crate::error::{Context, Error, Result};
 use crate::kube::{Pod, roster};
 use crate::net::Bridge;
@@ -125,6 +125,7 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
             container::clean(place, &state::container_id(&place.uid, &container, attempt))
         }
         Action::RunHook { container, attempt, which, timeout } => {
+            fault::worker("hook: begun");
             let failure = with_target(place, state, (&container, attempt), |target| {
                 prober::run_hook(target, which, timeout)
             });
@@ -132,6 +133,7 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
             reply.send(&Event::HookDone { container, attempt, which, failure })
         }
         Action::Probe { container, attempt, kind } => {
+            fault::worker("probe: begun");
             let result = with_target(place, state, (&container, attempt), |target| {
                 prober::run_probe(target, kind)
             });

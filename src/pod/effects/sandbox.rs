@@ -12,7 +12,7 @@ use crate::pod::event::SandboxFault;
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
 use crate::pod::translate::{Machine, names};
 use crate::pod::worker::Reply;
-use crate::pod::{lock, logs, sandbox, state, translate};
+use crate::pod::{fault, lock, logs, sandbox, state, translate};
 use crate::sys::{cred, fork, fs};
 use k8s_openapi::api::core::v1 as api;
 use nix::fcntl::OFlag;
@@ -42,12 +42,17 @@ pub fn create(
     }
     // Beside everything else: the rules of the bridge are another program's work.
     let network = NetworkAside::start(place).map_err(|error| (SandboxFault::Network, error))?;
-    let prepared = prepare_volumes(place)
-        .and_then(|()| prepare_cgroup(place).map_err(|error| (SandboxFault::Pod, error)));
+    fault::worker("sandbox: network begun");
+    let prepared = prepare_volumes(place).and_then(|()| {
+        fault::worker("sandbox: volumes made");
+        prepare_cgroup(place).map_err(|error| (SandboxFault::Pod, error))
+    });
+    fault::worker("sandbox: cgroup made");
     let in_sandbox = |error| (SandboxFault::Sandbox, error);
     let on_network = |error| (fault_of_network(place), error);
     let made = prepared.and_then(|()| make_pause(place, &id, reply).map_err(in_sandbox));
     // Also before anything is undone: nobody else is to be at work on the pod by then.
+    fault::worker("sandbox: pause made");
     let aside = network.wait().map_err(in_sandbox);
     let ready = made
         .and_then(|pid| aside.map(|()| pid))
@@ -154,7 +159,9 @@ fn start_pause(
     id: &str,
     (pid, ip): (i32, Option<String>),
 ) -> Result<(i32, Option<String>)> {
+    fault::worker("sandbox: connected");
     ops::start(&place.config.paths.oci, id)?;
+    fault::worker("sandbox: started");
     write_files(place, ip.as_deref())?;
     Ok((pid, ip))
 }

@@ -6,7 +6,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::ops;
 use crate::pod::store::{Store, bury, remove_tree};
-use crate::pod::translate;
+use crate::pod::{fault, translate};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -32,8 +32,11 @@ fn remove_parts(place: &Place) -> Vec<Error> {
     let mut failures = Vec::new();
     let mut attempt = |result: Result<()>| failures.extend(result.err());
     attempt(end_containers(place));
+    fault::worker("teardown: containers ended");
     attempt(remove_tree(&place.dir.join("volumes")));
+    fault::worker("teardown: volumes removed");
     attempt(remove_cgroups(place));
+    fault::worker("teardown: cgroups removed");
     attempt(sandbox::shm(place).parent().map_or(Ok(()), remove_tree));
     for dir in ["overlay", "containers", "sandbox", "hosts", "hostname", "resolv.conf"] {
         attempt(remove_tree(&place.dir.join(dir)));
@@ -92,7 +95,9 @@ pub fn clean_up(place: &Place, ear: File) -> Result<()> {
     let tombstone =
         store.remove(namespace.unwrap_or_default(), name.unwrap_or_default(), &place.uid)?;
     drop(ear);
+    fault::monitor("removal: record gone");
     detach(place)?;
+    fault::monitor("removal: network gone");
     remove_tree(&place.run)?;
     bury(&tombstone)?;
     for dir in [Some(place.config.paths.logs.as_path()), place.run.parent()].into_iter().flatten() {
