@@ -1,6 +1,7 @@
 //! What containers print.
 
-use super::instance::Instance;
+use super::instance::{Instance, PATIENCE};
+use std::process::{Command, Stdio};
 
 const TALKING: &str = r#"
 apiVersion: v1
@@ -143,5 +144,100 @@ spec:
     // By name: file, fine, log.
     assert_eq!((message(0), message(1), message(2)), ("why\n".into(), String::new(), expected));
     instance.delete("message");
+    instance.assert_nothing_left();
+}
+
+/// Bytes that compress to nothing and repeat nowhere, in lines of `width`, the same each time.
+fn noise(width: u32, bytes: u64) -> String {
+    format!(
+        "openssl enc -aes-128-ctr -K 00 -iv 00 -in /dev/zero 2>/dev/null | base64 -w {width} | \
+         head -c {bytes}"
+    )
+}
+
+fn sum_of(script: &str) -> String {
+    let done = Command::new("sh").args(["-c", &format!("{script} | sha256sum")]).output().unwrap();
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// 1 GiB as fast as it can be said, through a hundred rotations.
+#[test]
+fn a_gibibyte_is_complete_to_the_byte() {
+    let Some(instance) = Instance::new("gibibyte") else { return };
+    let dir = instance.path("shared");
+    std::fs::create_dir(&dir).unwrap();
+    nix::unistd::mkfifo(&dir.join("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let noise = noise(1000, 1 << 30);
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: loud}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: c
+    image: host
+    command: [sh, -c, "read x < /data/go; NOISE"]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, hostPath: {path: DIR}}]
+"#;
+    let manifest = manifest.replace("DIR", dir.to_str().unwrap()).replace("NOISE", &noise);
+    instance.apply(&manifest);
+    instance.wait_running("loud");
+    let mut follower = instance.command(&["logs", "-f", "loud"]);
+    let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
+    let said = follower.stdout.take().unwrap();
+    let sum = Command::new("sha256sum").stdin(said).stdout(Stdio::piped()).spawn().unwrap();
+    std::fs::write(dir.join("go"), "go\n").unwrap();
+    let expected = sum_of(&noise);
+    // Of this alone: a machine under load takes its time for 1 GiB.
+    instance.wait_longer(4 * PATIENCE, "loud", |status| status["phase"] == "Succeeded");
+    let said = String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap();
+    assert!(follower.wait().unwrap().success());
+    assert_eq!(said, expected);
+    instance.delete("loud");
+    instance.assert_nothing_left();
+}
+
+#[test]
+fn streams_are_apart_and_long_lines_are_cut() {
+    let Some(instance) = Instance::new("streams") else { return };
+    let (long, short) = (noise(40_000, 3 << 20), noise(70, 2 << 20));
+    let manifest = format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: streams}}
+spec:
+  restartPolicy: Never
+  containers:
+  - {{name: c, image: host, command: [sh, -c, "({long}) & ({short}) >&2; wait"]}}
+"#
+    );
+    instance.apply(&manifest);
+    instance.wait_for("streams", |status| status["phase"] == "Succeeded");
+    let uid = instance.get("streams")["metadata"]["uid"].as_str().unwrap().to_owned();
+    let log = instance.root().join(format!("logs/default_streams_{uid}/c/0.log"));
+    let log = std::fs::read_to_string(log).unwrap();
+    for (stream, script) in [("stdout", long), ("stderr", short)] {
+        let mut said = String::new();
+        for line in log.lines() {
+            let (head, text) = line.split_at(31 + "stdout F ".len());
+            let tag = head.strip_suffix(' ').unwrap();
+            if !tag[31..].starts_with(stream) {
+                continue;
+            }
+            said += text;
+            match tag.ends_with('F') {
+                true => said.push('\n'),
+                // A line's pieces are whole, but for the end of what has no end.
+                false => assert!(text.len() == 16 << 10 || said.len() >= 2 << 20, "{}", text.len()),
+            }
+        }
+        let path = instance.path(stream);
+        std::fs::write(&path, said).unwrap();
+        assert_eq!(sum_of(&format!("cat {}", path.display())), sum_of(&script), "{stream}");
+    }
+    instance.delete("streams");
     instance.assert_nothing_left();
 }
