@@ -5,10 +5,10 @@
 //! lock            flock(2), held for as long as leases or the bridge change
 //! network.json    bridge, subnet: while any pod is attached
 //! pods/UID        the lease of a pod: the truth
-//! addresses/IP    the pod's uid: an index, made first and removed last; one whose pod has no
-//!                 lease is left over from a kill and may be taken
+//! addresses/IP    the same file under another name: an index, made first and removed last; one
+//!                 whose pod has no such lease is left over from a kill and may be taken
 //! last            the address given out last: the next search starts after it, so that an
-//!                 address does not come back at once
+//!                 address does not come back at once; a hint, overwritten in place
 //! ```
 //! All of it goes with the last pod.
 
@@ -16,11 +16,11 @@ use super::PortMapping;
 use super::cidr::Cidr;
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, fs};
-use nix::fcntl::{Flock, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, renameat};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
-use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,8 @@ pub struct Network {
 /// What a pod has of the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
+    /// The pod.
+    pub uid: String,
     /// Its address.
     pub ip: Ipv4Addr,
     /// Its host ports.
@@ -106,12 +108,11 @@ impl Leases {
         if !ports.is_empty() {
             self.check_ports(ports)?;
         }
-        let last = read(&self.dir.join("last")).unwrap_or_default();
-        for ip in cidr.pods(last) {
-            if self.claim(ip, uid)? {
-                write(&self.dir.join("last"), &ip)?;
-                let lease = Lease { ip, ports: ports.to_owned() };
-                write(&self.pod(uid), &lease)?;
+        for ip in cidr.pods(self.last()) {
+            if self.is_free(ip)? {
+                let lease = Lease { uid: uid.to_owned(), ip, ports: ports.to_owned() };
+                self.put(&lease)?;
+                self.set_last(ip)?;
                 return Ok(lease);
             }
         }
@@ -119,9 +120,33 @@ impl Leases {
             .hint("delete pods, or give a larger --pod-cidr to a root without pods"))
     }
 
-    /// Replaces a pod's lease, which keeps its address.
-    pub fn renew(&self, uid: &str, lease: &Lease) -> Result<()> {
-        write(&self.pod(uid), lease)
+    /// Writes a lease, and its index entry before it counts.
+    pub fn put(&self, lease: &Lease) -> Result<()> {
+        let (path, address) = (self.pod(&lease.uid), self.address(lease.ip));
+        let temporary = path.with_extension("tmp");
+        let write = || -> crate::sys::Result<()> {
+            let content = serde_json::to_vec(lease).map_err(|_| Errno::EINVAL)?;
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
+            fs::write_once(fs::open(&temporary, flags, 0o600)?.as_fd(), &content)?;
+            unless_missing(nix::unistd::unlink(&address))?;
+            nix::unistd::linkat(AT_FDCWD, &temporary, AT_FDCWD, &address, AtFlags::empty())?;
+            renameat(AT_FDCWD, &temporary, AT_FDCWD, &path)
+        };
+        write().doing(|| format!("write {}", path.display()))
+    }
+
+    fn last(&self) -> Option<Ipv4Addr> {
+        let text = fs::read_limited(&self.dir.join("last"), LIMIT).ok()?;
+        std::str::from_utf8(&text).ok()?.trim_end().parse().ok()
+    }
+
+    fn set_last(&self, ip: Ipv4Addr) -> Result<()> {
+        let path = self.dir.join("last");
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+        // As long as the longest: it covers whatever was there.
+        let written = fs::open(&path, flags, 0o600)
+            .and_then(|file| fs::write_once(file.as_fd(), format!("{ip:<15}\n").as_bytes()));
+        written.doing(|| format!("write {}", path.display()))
     }
 
     fn check_ports(&self, ports: &[PortMapping]) -> Result<()> {
@@ -138,33 +163,20 @@ impl Leases {
         Ok(())
     }
 
-    /// Makes the index entry of an address; false if another pod has it.
-    fn claim(&self, ip: Ipv4Addr, uid: &str) -> Result<bool> {
+    /// Whether no pod has an address. What is left over from a kill is nobody's.
+    fn is_free(&self, ip: Ipv4Addr) -> Result<bool> {
         let path = self.address(ip);
-        let doing = || format!("claim {}", path.display());
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-        match fs::open(&path, flags, 0o600) {
-            Ok(mut file) => {
-                file.write_all(uid.as_bytes()).doing(doing)?;
-                Ok(true)
-            }
-            Err(Errno::EEXIST) => {
-                let owner = fs::read_limited(&path, LIMIT).doing(doing)?;
-                let owner = String::from_utf8_lossy(&owner).into_owned();
-                let lease = if owner.is_empty() { None } else { self.find(&owner)? };
-                if lease.is_some_and(|lease| lease.ip == ip) {
-                    return Ok(false);
-                }
-                fs::write_atomic(&path, uid.as_bytes(), 0o600).doing(doing)?;
-                Ok(true)
-            }
-            Err(errno) => Err(errno).doing(doing),
-        }
+        let entry = match fs::read_limited(&path, LIMIT) {
+            Err(Errno::ENOENT) => return Ok(true),
+            entry => entry.doing(|| format!("read {}", path.display()))?,
+        };
+        let Ok(entry) = serde_json::from_slice::<Lease>(&entry) else { return Ok(true) };
+        Ok(self.find(&entry.uid)?.is_none_or(|lease| lease.ip != ip))
     }
 
     /// Forgets a pod's lease; its index entry goes last.
-    pub fn release(&self, uid: &str, lease: &Lease) -> Result<()> {
-        remove(&self.pod(uid))?;
+    pub fn release(&self, lease: &Lease) -> Result<()> {
+        remove(&self.pod(&lease.uid))?;
         remove(&self.address(lease.ip))
     }
 
@@ -224,10 +236,11 @@ fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.doing(|| format!("remove {}", path.display())),
-    }
+    unless_missing(nix::unistd::unlink(path)).doing(|| format!("remove {}", path.display()))
+}
+
+fn unless_missing(removed: crate::sys::Result<()>) -> crate::sys::Result<()> {
+    if removed == Err(Errno::ENOENT) { Ok(()) } else { removed }
 }
 
 #[cfg(test)]
@@ -242,10 +255,11 @@ mod tests {
         let last = |uid: &str| leases.take(uid, cidr, &[]).map(|lease| lease.ip.octets()[3]);
         assert_eq!((last("a").unwrap(), last("b").unwrap()), (2, 3));
         let lease = leases.find("a").unwrap().unwrap();
-        leases.release("a", &lease).unwrap();
+        leases.release(&lease).unwrap();
         assert_eq!((last("c").unwrap(), last("d").unwrap(), last("e").unwrap()), (4, 5, 6));
         // Killed between the index entry and the lease.
-        std::fs::write(leases.address(Ipv4Addr::new(10, 9, 8, 2)), "a").unwrap();
+        let left = serde_json::to_vec(&lease).unwrap();
+        std::fs::write(leases.address(Ipv4Addr::new(10, 9, 8, 2)), left).unwrap();
         assert_eq!(last("f").unwrap(), 2);
         assert_eq!(last("g").unwrap_err().to_string(), "no free address in 10.9.8.0/29");
         assert_eq!(leases.uids().unwrap(), ["b", "c", "d", "e", "f"]);

@@ -126,7 +126,7 @@ impl Bridge {
         if !lease.ports.is_empty() {
             ports::close(&self.name, lease.ip, &lease.ports)?;
         }
-        leases.release(uid, &lease)
+        leases.release(&lease)
     }
 
     /// Whether the bridge stands: pods can be attached.
@@ -149,7 +149,7 @@ impl Bridge {
         if !closing.is_empty() {
             ports::close(&self.name, lease.ip, &closing)?;
             // From here on another pod may have them.
-            leases.renew(uid, &lease)?;
+            leases.put(&lease)?;
         }
         Ok(())
     }
