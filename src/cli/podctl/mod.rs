@@ -57,8 +57,9 @@ use super::report;
 use crate::error::{Context, Error, Result};
 use crate::kube;
 use crate::pod::Engine;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Command, CommandFactory, FromArgMatches};
 use flags::{Cli, Globals, Verb};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -101,17 +102,27 @@ pub fn main() -> ExitCode {
     if let Some(candidates) = complete::if_called() {
         return print(&candidates).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let command = Cli::command();
-    let arguments = usage::plain(&command, std::env::args_os());
-    let cli = command.try_get_matches_from(&arguments);
-    let cli = match cli.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = flags::command_of(&arguments).and_then(|command| read(command, &arguments).ok());
+    let cli = match cli.map_or_else(|| read(Cli::command(), &arguments), Ok) {
         Ok(cli) => cli,
-        Err(error) => return usage::answer(&error, &arguments),
+        Err((error, arguments)) => return usage::answer(&error, &arguments),
     };
     match run(cli) {
         Ok(status) => ExitCode::from(status),
         Err(Failed(errors)) => fail(&errors),
     }
+}
+
+/// The arguments as `command` understands them; what is wrong with them, and how they were read.
+fn read(
+    command: Command,
+    arguments: &[OsString],
+) -> std::result::Result<Cli, (clap::Error, Vec<OsString>)> {
+    let arguments = usage::plain(&command, arguments.iter().cloned());
+    let matches = command.try_get_matches_from(&arguments);
+    let cli = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    cli.map_err(|error| (error, arguments))
 }
 
 fn fail(errors: &[Error]) -> ExitCode {
