@@ -41,6 +41,11 @@ pub fn pods<'a>(
     Table { headers: headers(Resource::Pods, columns), rows: pods.into_iter().map(row).collect() }
 }
 
+/// The row of one object.
+pub fn row(object: &Object, columns: &Columns, now: Timestamp) -> Vec<String> {
+    framed(cells(object, columns, now), object.resource(), object.metadata(), columns)
+}
+
 /// `get` of objects of one kind at the time `now`.
 pub fn objects<'a>(
     resource: Resource,
@@ -48,13 +53,12 @@ pub fn objects<'a>(
     columns: &Columns,
     now: Timestamp,
 ) -> Table {
-    let rows = objects.into_iter().map(|object| {
-        framed(cells(object, columns, now), object.resource(), object.metadata(), columns)
-    });
+    let rows = objects.into_iter().map(|object| row(object, columns, now));
     Table { headers: headers(resource, columns), rows: rows.collect() }
 }
 
-fn headers(resource: Resource, columns: &Columns) -> Vec<String> {
+/// The headers of a kind's table.
+pub fn headers(resource: Resource, columns: &Columns) -> Vec<String> {
     let mut headers = Vec::with_capacity(12);
     if columns.namespace && resource.namespaced() {
         headers.push("NAMESPACE");

@@ -1,8 +1,8 @@
 //! A container on disk: `<root>/<id>/` (0700) holds `state.json`, `config.json` and, while it waits
 //! for `start`, the socket `start`.
 //!
-//! `state.json` is replaced atomically and written before each hand-over, so that after a kill at
-//! any point `delete --force` finds what there is to remove. The status is derived from the process
+//! `state.json` gets a line before each hand-over, of which the last whole one counts, so that after
+//! a kill at any point `delete --force` finds what there is to remove. The status is derived from the process
 //! (pid and start time, so a reused pid is seen) and never stored. Writers hold the lock.
 
 use super::bundle;
@@ -82,6 +82,9 @@ fn sorted<S: serde::Serializer>(
 
 /// The version of [`Record`]; a record of another one is refused, not guessed at.
 pub const RECORD_VERSION: u32 = 1;
+
+/// No configuration is longer.
+const MAX_CONFIG: u64 = 16 << 20;
 
 /// `state.json`: all that later commands need to know.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -183,7 +186,8 @@ impl Container {
         check_id(id)?;
         let dir = root.join(id);
         let record = match fs::read_limited(&dir.join("state.json"), 4 << 20) {
-            Ok(bytes) => parse(&bytes).doing(|| format!("read {}/state.json", dir.display()))?,
+            Ok(bytes) => parse(fs::last_line(&bytes))
+                .doing(|| format!("read {}/state.json", dir.display()))?,
             Err(Errno::ENOENT) if std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir()) => {
                 Record { version: RECORD_VERSION, id: id.into(), ..Record::default() }
             }
@@ -218,11 +222,11 @@ impl Container {
         self.flock(FlockArg::LockExclusive).doing(|| format!("lock {}", self.dir.display()))
     }
 
-    /// Replaces `state.json`. The caller holds the lock.
+    /// Writes the record to `state.json`. The caller holds the lock.
     pub fn save(&self) -> Result<()> {
         let bytes = serde_json::to_vec(&self.record).map_err(|e| Error::system(e.to_string()))?;
         let path = self.dir.join("state.json");
-        fs::write_atomic(&path, &bytes, 0o600).doing(|| format!("write {}", path.display()))
+        fs::append_line(&path, &bytes, 0o600).doing(|| format!("write {}", path.display()))
     }
 
     /// The status now.
@@ -272,8 +276,16 @@ impl Container {
 
     /// The configuration it was created with.
     pub fn config(&self) -> Result<Spec> {
-        let path = self.dir.join("config.json");
-        let bytes = fs::read_limited(&path, 16 << 20).doing(|| format!("read {path:?}"))?;
+        let mut path = self.dir.join("config.json");
+        let read = match fs::read_limited(&path, MAX_CONFIG) {
+            // The bundle is its maker's own, and stays as it is.
+            Err(Errno::ENOENT) if !self.record.bundle.as_os_str().is_empty() => {
+                path = self.record.bundle.join("config.json");
+                fs::read_limited(&path, MAX_CONFIG)
+            }
+            read => read,
+        };
+        let bytes = read.doing(|| format!("read {path:?}"))?;
         bundle::decode(&bytes).doing(|| format!("read {}", path.display()))
     }
 

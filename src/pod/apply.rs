@@ -4,7 +4,7 @@
 use super::lock::{self, Told};
 use super::state::{End, PodState};
 use super::store::{self, Locked, Record, Store};
-use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths};
+use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths, listing};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Pod, patch};
 use crate::sys::Errno;
@@ -20,13 +20,11 @@ use std::time::{Duration, Instant};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// `settings.json`: what the instance was told when the pod was made. Its monitor goes by that,
-/// whoever starts it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// `settings.json`: what the instance was told about the network when the pod was made, if anything.
+/// Its monitor goes by that, whoever starts it. The node's name is in the pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
-    /// The node's name.
-    pub node: String,
     /// `--network none`.
     pub no_network: bool,
     /// `--pod-cidr`.
@@ -34,19 +32,24 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(super) fn of(config: &Config) -> Self {
+    /// Keeps them for the pod in `pod_dir`.
+    pub(super) fn keep(pod_dir: &Path, config: &Config) -> Result<()> {
         let no_network = config.network == Network::None;
-        Self { node: config.node.clone(), no_network, pod_cidr: config.pod_cidr.clone() }
+        let settings = Self { no_network, pod_cidr: config.pod_cidr.clone() };
+        match settings == Self::default() {
+            true => Ok(()),
+            false => store::write_json(&pod_dir.join("settings.json"), &settings),
+        }
     }
 
-    /// The settings that `pod_dir`'s pod was made with, over those of `config`.
-    pub fn restore(pod_dir: &Path, config: &Config) -> Result<Config> {
+    /// The instance `config` as it was told for `pod`, whose directory is `pod_dir`.
+    pub fn restore(pod_dir: &Path, pod: &Pod, config: &Config) -> Result<Config> {
         let mut config = config.clone();
-        if let Some(settings) = store::read_json::<Self>(&pod_dir.join("settings.json"))? {
-            config.node = settings.node;
-            config.network = if settings.no_network { Network::None } else { Network::Bridge };
-            config.pod_cidr = settings.pod_cidr;
-        }
+        let settings: Self = store::read_json(&pod_dir.join("settings.json"))?.unwrap_or_default();
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        config.node = node.unwrap_or_default();
+        config.network = if settings.no_network { Network::None } else { Network::Bridge };
+        config.pod_cidr = settings.pod_cidr;
         Ok(config)
     }
 }
@@ -131,7 +134,7 @@ pub fn delete(
     let store = Store::new(&config.paths.lib);
     let locked = store.lock_existing(namespace, name)?;
     let Some(mut pod) = locked.wanted()? else { return Err(store::not_found(name)) };
-    let ended = store::read_pod(locked.dir())?
+    let ended = listing::read_pod(locked.dir())?
         .and_then(|pod| pod.status?.phase)
         .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
     let grace = grace(&pod, options, ended);

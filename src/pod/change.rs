@@ -3,7 +3,7 @@
 
 use super::apply::Settings;
 use super::store::{self, Locked, Store};
-use super::{Applied, Commit, Config, Key, lock, objects, refresh};
+use super::{Applied, Commit, Config, Key, listing, lock, objects, refresh};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{Object, Pod, Resource};
 use crate::sys::fs::read_kernel_file;
@@ -32,7 +32,7 @@ pub fn change(
     match (key.resource, commit) {
         (Resource::Pods, Commit::Check) => {
             let dir = Store::new(&config.paths.lib).pod_dir(&key.namespace, &key.name)?;
-            next(config, store::read_pod(&dir)?.map(of_pod), decide)
+            next(config, listing::read_pod(&dir)?.map(of_pod), decide)
         }
         (Resource::Pods, Commit::Store) => change_pod(config, key, decide),
         (resource, Commit::Check) => {
@@ -64,12 +64,12 @@ fn change_pod(config: &Config, key: &Key, decide: Decide<'_>) -> Result<(Applied
 }
 
 fn store_pod(locked: &Locked, config: &Config, decide: Decide<'_>) -> Result<(Applied, Pod)> {
-    let stored = store::read_pod(locked.dir())?.map(of_pod);
+    let stored = listing::read_pod(locked.dir())?.map(of_pod);
     let (applied, Object::Pod(mut pod)) = next(config, stored, decide)? else {
         return Err(Error::new(Kind::Bug, "a pod became something else"));
     };
     if applied == Applied::Created {
-        store::write_json(&locked.dir().join("settings.json"), &Settings::of(config))?;
+        Settings::keep(locked.dir(), config)?;
     }
     if applied != Applied::Unchanged {
         let status = pod.status.take();

@@ -7,6 +7,7 @@ use super::effects::{self, Place};
 use super::lock::lock_path;
 use super::store::{self, Store, bury, remove_tree};
 use crate::error::Result;
+use crate::kube::Pod;
 use crate::sys::fs;
 use std::path::Path;
 
@@ -23,8 +24,8 @@ pub fn sweep(config: &Config, leftover: &Path) -> Result<()> {
         return Ok(());
     }
     let run = paths.run.join(uid);
-    if let Some(pod) = store::read_json(&leftover.join("pod.json"))? {
-        let config = Settings::restore(leftover, config)?;
+    if let Some(pod) = store::read_json::<Pod>(&leftover.join("pod.json"))? {
+        let config = Settings::restore(leftover, &pod, config)?;
         let (uid, dir) = (uid.to_owned(), leftover.to_owned());
         effects::detach(&Place { config, pod, uid, dir, run: run.clone() })?;
     }
@@ -35,7 +36,7 @@ pub fn sweep(config: &Config, leftover: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::store::Detail;
+    use crate::pod::listing::{self, Detail};
     use crate::pod::{Network, Paths};
 
     #[test]
@@ -58,7 +59,7 @@ mod tests {
         sweep(&config, &tombstone).unwrap();
         assert!(tombstone.exists(), "its monitor lives");
         drop(lock);
-        for leftover in store.list_all(None, Detail::All, &|_| {}).unwrap().1 {
+        for leftover in listing::list(&store, None, Detail::All, &|pod| pod).unwrap().1 {
             sweep(&config, &leftover).unwrap();
         }
         assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);

@@ -1,7 +1,7 @@
 //! Reading container logs: what `podctl logs` shows of the files that [`super::logs`] writes.
 
 use super::logchain::Keeper;
-use super::{LogOptions, logs, store};
+use super::{LogOptions, listing, logs};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
 use crate::kube::roster::{self, Role};
@@ -153,7 +153,7 @@ enum GoesOn {
 }
 
 fn go_on(source: &Source, attempt: i32, pod_dir: &Path) -> Result<GoesOn> {
-    let pod = store::read_pod(pod_dir)?;
+    let pod = listing::read_pod(pod_dir)?;
     Ok(pod.map_or(GoesOn::No, |pod| goes_on(&pod, &source.container, attempt)))
 }
 
@@ -201,8 +201,10 @@ fn watch(source: &Source, pod_dir: &Path) -> Result<Watcher> {
     let watcher = Watcher::new().doing(|| "watch the log")?;
     let writing =
         AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE_SELF;
-    let status =
-        AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
+    let status = AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_MODIFY
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_DELETE_SELF;
     for (dir, mask) in [(source.file.parent(), writing), (Some(pod_dir), status)] {
         if let Some(dir) = dir {
             watcher.add(dir, mask).doing(|| format!("watch {}", dir.display()))?;

@@ -331,7 +331,12 @@ pub fn rotated(path: &Path) -> Result<Vec<PathBuf>> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
     let prefix = [name.as_encoded_bytes(), b"."].concat();
     let mut old = Vec::new();
-    for entry in std::fs::read_dir(dir).doing(|| format!("list {}", dir.display()))? {
+    let entries = match std::fs::read_dir(dir) {
+        // The pod has gone meanwhile.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(old),
+        entries => entries.doing(|| format!("list {}", dir.display()))?,
+    };
+    for entry in entries {
         let entry = entry.doing(|| format!("list {}", dir.display()))?;
         if entry.file_name().as_encoded_bytes().starts_with(&prefix) {
             old.push(entry.path());

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod gc;
 mod life;
 mod limits;
+mod listing;
 pub mod lock;
 mod logchain;
 pub mod logread;
@@ -49,6 +50,7 @@ mod wake;
 pub mod watch;
 pub mod worker;
 
+pub use listing::Detail;
 pub use usage::Usage;
 
 use crate::error::{Error, Kind, Result};
@@ -60,7 +62,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
-use store::{Detail, Store};
+use store::Store;
 
 /// Where an instance keeps its things; two roots never share anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -347,13 +349,27 @@ impl Engine {
     }
 
     fn list_in(&self, namespace: Option<&str>, detail: Detail) -> Result<Vec<Pod>> {
+        self.map_pods(namespace, detail, &|pod| pod)
+    }
+
+    /// What `each` makes of the pods of a namespace, or of all, sorted by namespace and name. It is
+    /// called on any thread; a pod that it drops makes room for the next.
+    pub fn map_pods<T: Send>(
+        &self,
+        namespace: Option<&str>,
+        detail: Detail,
+        each: &(impl Fn(Pod) -> T + Sync),
+    ) -> Result<Vec<T>> {
         let paths = &self.config.paths;
-        let look = |pod: &mut Pod| revive(paths, pod);
-        let (pods, leftovers) = self.store().list_all(namespace, detail, &look)?;
+        let revived = |mut pod: Pod| {
+            revive(paths, &mut pod);
+            each(pod)
+        };
+        let (all, leftovers) = listing::list(&self.store(), namespace, detail, &revived)?;
         for leftover in leftovers {
             gc::sweep(&self.config, &leftover)?;
         }
-        Ok(pods)
+        Ok(all)
     }
 
     /// The events of one pod, oldest first.

@@ -15,7 +15,7 @@ use super::processes::{self, Adopted, Ended};
 use super::publish::Publisher;
 use super::state::{ContainerState, PodState, Step};
 use super::store::{self, Store};
-use super::worker::{self, Worker, lane};
+use super::worker::{self, Lane, Worker, lane};
 use super::{Config, apply, fault, lock, machine, wake};
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
@@ -29,10 +29,14 @@ use nix::sys::signalfd::SignalFd;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After a failure to write the record: when to try again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long what was begun may keep the pod's events, and what of its record nothing hangs on, from
+/// being written: starts follow each other faster than they can be told one by one.
+const TELL: Duration = Duration::from_millis(50);
 
 /// Nothing has happened for so long: the pod is idle.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -57,6 +61,8 @@ struct Monitor {
     adopted: Vec<Adopted>,
     /// The record may not say what the pod is.
     changed: bool,
+    /// Since when something has been known that is not told yet.
+    untold: Option<Instant>,
     /// It could not be written.
     unwritten: bool,
     done: bool,
@@ -73,7 +79,7 @@ pub fn run(config: &Config, namespace: &str, name: &str) -> Result<()> {
     let Some(lock) = lock::take_lock(inherited, &lock::lock_path(&config.paths, &uid))? else {
         return Ok(());
     };
-    let config = apply::Settings::restore(&dir, config)?;
+    let config = apply::Settings::restore(&dir, &pod, config)?;
     let run = config.paths.run.join(&uid);
     lock::await_workers(&run)?;
     let mut monitor = Monitor::new(Place { config, pod, uid, dir, run }, lock)?;
@@ -104,6 +110,7 @@ impl Monitor {
             captures: Vec::new(),
             adopted: Vec::new(),
             changed: false,
+            untold: None,
             unwritten: false,
             done: false,
             removes: false,
@@ -160,9 +167,13 @@ impl Monitor {
 
     /// Waits until something happens, and handles it.
     fn turn(&mut self) -> Result<()> {
-        if let Err(error) = self.publisher.write_events(&self.place) {
-            // Events are told best-effort; the record, which has the same causes, is tried again.
-            drop(error);
+        if self.is_time_to_tell() {
+            self.untold = None;
+            self.publish();
+            if let Err(error) = self.publisher.write_events(&self.place) {
+                // Events are told best-effort; the record, which has the same causes, is tried again.
+                drop(error);
+            }
         }
         let woken = self.wait()?;
         let mut events = Vec::new();
@@ -227,7 +238,14 @@ impl Monitor {
             Duration::try_from(deadline.duration_since(now)).unwrap_or(Duration::ZERO)
         });
         let retry = self.unwritten.then_some(RETRY);
-        [deadline, retry].into_iter().flatten().min()
+        let tell = self.untold.map(|since| TELL.saturating_sub(since.elapsed()));
+        [deadline, retry, tell].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is under way that will soon have more to tell.
+    fn is_time_to_tell(&self) -> bool {
+        let makes = |worker: &Worker| lane(&worker.action) != Lane::Free;
+        !self.workers.iter().any(makes) || self.untold.is_none_or(|since| since.elapsed() >= TELL)
     }
 
     /// Lets the machine decide.
@@ -237,18 +255,17 @@ impl Monitor {
             let actions = machine::next(&self.place.pod, &mut self.state, event, now);
             self.decided.extend(actions);
             self.changed = true;
+            self.untold.get_or_insert_with(Instant::now);
         }
     }
 
     /// Writes what the pod has become, then does what was decided, and what has waited for a lane.
     fn carry_out(&mut self) {
         loop {
-            if self.changed {
-                // Acting without a record is better than not acting: a pod can be ended on a full
-                // disk.
-                self.changed = self.publisher.publish(&self.place, &self.state).is_err();
-                self.unwritten = self.changed;
-                fault::monitor("monitor: written");
+            let acts = |action: &Action| !matches!(action, Action::RecordEvent(_));
+            // A change that only says how far a start has got goes along with the next one.
+            if self.decided.iter().any(acts) || self.is_time_to_tell() {
+                self.publish();
             }
             for action in std::mem::take(&mut self.decided) {
                 self.act(action);
@@ -259,6 +276,16 @@ impl Monitor {
                 break;
             }
             self.decide(&lost);
+        }
+    }
+
+    /// Writes the record, if it is due.
+    fn publish(&mut self) {
+        if self.changed {
+            // Acting without a record is better than not acting: a pod can be ended on a full disk.
+            self.changed = self.publisher.publish(&self.place, &self.state).is_err();
+            self.unwritten = self.changed;
+            fault::monitor("monitor: written");
         }
     }
 

@@ -8,18 +8,25 @@ use super::eviction::Watch;
 use super::recorder::Recorder;
 use super::state::{PodState, Probes};
 use super::store::{self, Record};
-use crate::error::Result;
+use crate::error::{Context, Result};
+use crate::sys::fs;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
+use std::path::Path;
+
+/// Bytes of `status.json` before it is begun anew: some ten changes of a pod.
+const MAX_RECORDS: usize = 64 << 10;
 
 /// What has been written, and what is to be.
 pub struct Publisher {
     node: Node,
     /// Hashes of what the record holds: the status, and the state without its probes' counters.
     written: Option<(u64, u64)>,
+    /// Bytes of records in the file; none while it is not this monitor's, or damaged.
+    length: Option<usize>,
     version: u64,
     recorder: Recorder,
     events: Vec<(PodEvent, Timestamp)>,
@@ -29,7 +36,7 @@ impl Publisher {
     /// Nothing written yet.
     pub fn new(node: Node) -> Self {
         let recorder = Recorder::new(Timestamp::now());
-        Self { node, written: None, version: 0, recorder, events: Vec::new() }
+        Self { node, written: None, length: None, version: 0, recorder, events: Vec::new() }
     }
 
     /// Writes the record if the pod has changed. Counters of probes and the
@@ -51,8 +58,25 @@ impl Publisher {
         }
         let uid = place.uid.clone();
         let record = Record { uid, resource_version: self.version, status, state };
-        store::write_json_often(&place.dir.join("status.json"), &record)?;
+        self.write_record(&place.dir.join("status.json"), &record)?;
         self.written = Some(hashes);
+        Ok(())
+    }
+
+    /// Adds the record to its file, or begins the file anew when it has become long.
+    fn write_record(&mut self, path: &Path, record: &impl Serialize) -> Result<()> {
+        let mut line = store::encode(path, record)?;
+        let before = self.length.take().filter(|length| length + line.len() < MAX_RECORDS);
+        let length = before.unwrap_or_default() + line.len() + 1;
+        let written = match before {
+            Some(_) => fs::append_line(path, &line, 0o600),
+            None => {
+                line.push(b'\n');
+                fs::write_often(path, &line, 0o600)
+            }
+        };
+        written.doing(|| format!("write {}", path.display()))?;
+        self.length = Some(length);
         Ok(())
     }
 

@@ -1,15 +1,16 @@
 //! The store: `<lib>/pods/<namespace>/<name>/`, one directory per pod, one writer per file.
 //!
 //! - `pod.json`: what is wanted. Written by podctl's commands, under the directory's lock.
-//! - `status.json`: what is. Written by the pod's monitor alone.
+//! - `status.json`: what is, a line for each change, of which the last whole one counts. Written by
+//!   the pod's monitor alone.
 //! - `events.json`: written by the monitor alone.
 //!
-//! Every write replaces a whole file, so that readers take no lock. A pod is gone in one step: its
+//! Every write replaces a whole file or adds a whole line, so that readers take no lock. A pod is gone in one step: its
 //! directory is renamed to a name with a leading dot, which no pod can have, and emptied there.
 //! Resource versions are microseconds since the epoch: opaque, growing, and free of a counter that
 //! all pods would share.
 
-use super::brief::Brief;
+use super::listing::{self, Detail};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::Pod;
 use crate::sys::{Errno, fs, tree};
@@ -24,10 +25,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How often a directory is made anew whose parent somebody removed.
 const MAKE_TRIES: usize = 16;
-/// Fewer pods are not worth a thread.
-const MIN_SHARE: usize = 64;
 /// More than any pod that passed validation can need.
-const MAX_FILE: u64 = 16 << 20;
+pub(super) const MAX_FILE: u64 = 16 << 20;
 
 /// The pods of one root.
 #[derive(Clone, Debug)]
@@ -48,24 +47,6 @@ pub struct Record<S> {
     pub status: PodStatus,
     /// The monitor's own state.
     pub state: S,
-}
-
-/// What a reader of `status.json` takes from it; the monitor's state is skipped unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PublicRecord {
-    uid: String,
-    resource_version: u64,
-    status: PodStatus,
-}
-
-/// How much of a pod a listing reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// All of it.
-    All,
-    /// What a table shows.
-    Brief,
 }
 
 /// The lock of a pod's directory, held while `pod.json` is read, changed and written.
@@ -115,41 +96,12 @@ impl Store {
 
     /// One pod, as wanted and as it is.
     pub fn get(&self, namespace: &str, name: &str) -> Result<Pod> {
-        read_pod(&self.pod_dir(namespace, name)?)?.ok_or_else(|| not_found(name))
+        listing::read_pod(&self.pod_dir(namespace, name)?)?.ok_or_else(|| not_found(name))
     }
 
     /// The pods of a namespace, or all, sorted by namespace and name.
     pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
-        self.list_all(namespace, Detail::All, &|_| {}).map(|(pods, _)| pods)
-    }
-
-    /// As [`Store::list`], with `look` called on each pod, on any thread, and the directories there
-    /// that hold no pod: of one being stored or removed right now, or of a command that was killed
-    /// while it did so.
-    pub fn list_all(
-        &self,
-        namespace: Option<&str>,
-        detail: Detail,
-        look: &(dyn Fn(&mut Pod) + Sync),
-    ) -> Result<(Vec<Pod>, Vec<PathBuf>)> {
-        let mut dirs = Vec::new();
-        for namespace in self.chosen(namespace)? {
-            let dir = self.dir.join(&namespace);
-            let found = entries(&dir)?;
-            if found.is_empty() {
-                // Left by a command that was killed; whoever is storing a pod makes it anew.
-                drop(std::fs::remove_dir(&dir));
-            }
-            dirs.extend(found.into_iter().map(|entry| dir.join(entry)));
-        }
-        let (mut pods, mut others) = (Vec::new(), Vec::new());
-        for (dir, pod) in read_pods(dirs, detail, look)? {
-            match pod {
-                Some(pod) => pods.push(pod),
-                None => others.push(dir),
-            }
-        }
-        Ok((pods, others))
+        listing::list(self, namespace, Detail::All, &|pod| pod).map(|(pods, _)| pods)
     }
 
     /// Every namespace with a directory, sorted.
@@ -170,7 +122,8 @@ impl Store {
         Ok(all)
     }
 
-    fn chosen(&self, namespace: Option<&str>) -> Result<Vec<String>> {
+    /// The namespaces that are meant.
+    pub(super) fn chosen(&self, namespace: Option<&str>) -> Result<Vec<String>> {
         match namespace {
             Some(namespace) if is_name(namespace) => Ok(vec![namespace.to_owned()]),
             Some(_) => Ok(Vec::new()),
@@ -184,7 +137,9 @@ impl Store {
         pod_dir: &Path,
         uid: &str,
     ) -> Result<Option<Record<S>>> {
-        let record: Option<Record<S>> = read_json(&pod_dir.join("status.json"))?;
+        let path = pod_dir.join("status.json");
+        let content = read_file(&path)?;
+        let record: Option<Record<S>> = decode(&path, fs::last_line(&content))?;
         Ok(record.filter(|record| record.uid == uid))
     }
 
@@ -266,13 +221,14 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
         .doing(|| format!("write {}", path.display()))
 }
 
-/// As [`write_json`], for what the monitor writes at every turn.
+/// As [`write_json`], for what the monitor writes again and again.
 pub fn write_json_often(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write_often(path, &encode(path, value)?, 0o600)
         .doing(|| format!("write {}", path.display()))
 }
 
-fn encode(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
+/// A value as it is stored.
+pub fn encode(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value)
         .map_err(|error| Error::new(Kind::Bug, error.to_string()))
         .doing(|| format!("encode {}", path.display()))
@@ -281,18 +237,24 @@ fn encode(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
 /// A file of the store, `None` if it is not there, or empty, as after a power failure. Links are not
 /// followed.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+    decode(path, &read_file(path)?)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = match fs::open(path, flags, 0) {
         // ENOTDIR: what stands in the place of the pod's directory is not ours.
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
         opened => opened.doing(|| format!("open {}", path.display()))?,
     };
-    let content =
-        fs::read_file_limited(&file, MAX_FILE).doing(|| format!("read {}", path.display()))?;
+    fs::read_file_limited(&file, MAX_FILE).doing(|| format!("read {}", path.display()))
+}
+
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(path: &Path, content: &[u8]) -> Result<Option<T>> {
     if content.is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(&content)
+    serde_json::from_slice(content)
         .map(Some)
         .map_err(|error| Error::system(error.to_string()))
         .doing(|| format!("decode {}", path.display()))
@@ -371,68 +333,8 @@ fn lock_dir(dir: &Path, how: FlockArg) -> Result<Option<Locked>> {
     Ok(same.then(|| Locked { dir: dir.to_owned(), _lock: lock }))
 }
 
-/// The pods of many directories, in their order. Decoding is most of the work of a listing, 60 us a
-/// pod if it is read whole, so many pods are shared out among the processors.
-fn read_pods(
-    dirs: Vec<PathBuf>,
-    detail: Detail,
-    look: &(dyn Fn(&mut Pod) + Sync),
-) -> Result<Vec<(PathBuf, Option<Pod>)>> {
-    let read = |dir: PathBuf| {
-        let is_pod = dir.file_name().and_then(|name| name.to_str()).is_some_and(is_name);
-        let mut pod = if is_pod { read_detail(&dir, detail)? } else { None };
-        pod.iter_mut().for_each(look);
-        Ok((dir, pod))
-    };
-    let shares = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = dirs.len().div_ceil(shares).max(MIN_SHARE);
-    if dirs.len() <= share {
-        return dirs.into_iter().map(read).collect();
-    }
-    std::thread::scope(|scope| {
-        let shares = dirs.chunks(share).map(<[PathBuf]>::to_vec);
-        let share =
-            |share: Vec<PathBuf>| scope.spawn(move || share.into_iter().map(read).collect());
-        let threads: Vec<_> = shares.map(share).collect();
-        let mut all = Vec::new();
-        for thread in threads {
-            let part: Result<Vec<_>> = thread
-                .join()
-                .unwrap_or_else(|_| Err(Error::new(Kind::Bug, "reading the store panicked")));
-            all.extend(part?);
-        }
-        Ok(all)
-    })
-}
-
-/// The pod in `dir` with its status; `None` where there is none (any more).
-pub fn read_pod(dir: &Path) -> Result<Option<Pod>> {
-    read_detail(dir, Detail::All)
-}
-
-fn read_detail(dir: &Path, detail: Detail) -> Result<Option<Pod>> {
-    let path = dir.join("pod.json");
-    let wanted = match detail {
-        Detail::All => read_json::<Pod>(&path)?,
-        Detail::Brief => read_json::<Brief>(&path)?.map(Brief::into_pod),
-    };
-    let Some(mut pod) = wanted else { return Ok(None) };
-    let record: Option<PublicRecord> = read_json(&dir.join("status.json"))?;
-    match record.filter(|record| pod.metadata.uid.as_ref() == Some(&record.uid)) {
-        Some(record) => {
-            let version = version_of(&pod).max(record.resource_version);
-            pod.metadata.resource_version = Some(version.to_string());
-            pod.status = Some(record.status);
-        }
-        None => {
-            let phase = Some("Pending".to_owned());
-            pod.status = Some(PodStatus { phase, ..PodStatus::default() });
-        }
-    }
-    Ok(Some(pod))
-}
-
-fn version_of(pod: &Pod) -> u64 {
+/// The resource version, as a number.
+pub(super) fn version_of(pod: &Pod) -> u64 {
     pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
@@ -463,17 +365,17 @@ mod tests {
         let status = PodStatus { phase: Some("Running".into()), ..PodStatus::default() };
         let version = u64::MAX;
         let record = Record { uid: "1".into(), resource_version: version, status, state: () };
-        write_json(&store.dir.join("default/a/status.json"), &record).unwrap();
+        let path = store.dir.join("default/a/status.json");
+        fs::append_line(&path, b"{}", 0o600).unwrap();
+        fs::append_line(&path, &encode(&path, &record).unwrap(), 0o600).unwrap();
         let got = store.get("default", "a").unwrap();
         assert_eq!(got.metadata.resource_version, Some(version.to_string()));
         assert_eq!(got.status.unwrap().phase.as_deref(), Some("Running"));
         assert!(!store.remove("default", "a", "2").unwrap().exists());
         assert_eq!(store.list(Some("default")).unwrap().len(), 1, "another uid is another pod");
         let tombstone = store.remove("default", "a", "1").unwrap();
-        assert_eq!(
-            store.list_all(None, Detail::All, &|_| {}).unwrap(),
-            (vec![], vec![tombstone.clone()])
-        );
+        let all = listing::list(&store, None, Detail::All, &|pod| pod).unwrap();
+        assert_eq!(all, (vec![], vec![tombstone.clone()]));
         bury(&tombstone).unwrap();
         assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);
     }

@@ -70,8 +70,9 @@ fn tops(engine: &Engine, resource: Resource) -> Vec<PathBuf> {
 
 /// Watches a kind's directories. One that is watched already stays so.
 fn add_watches(engine: &Engine, resource: Resource, watcher: &Watcher) -> Result<()> {
-    // Renames complete every write and every removal of a pod.
+    // Renames complete every write and every removal of a pod, but for a line more in its status.
     let mask = AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_MODIFY
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_DELETE

@@ -6,7 +6,7 @@ use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, RenameFlags, openat, renameat
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// Opens with close-on-exec; `flags` and `mode` as in open(2).
@@ -34,6 +34,26 @@ pub fn write_often(path: &Path, content: &[u8], mode: u32) -> Result<()> {
             Err(errno) => Err(errno),
         }
     })
+}
+
+/// Adds a record to a file of records, one a line, of which the last whole one counts; made if
+/// missing. No file is made for it and none removed, which is most of what replacing a file costs.
+pub fn append_line(path: &Path, line: &[u8], mode: u32) -> Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NOFOLLOW;
+    write_once(open(path, flags, mode)?.as_fd(), &[line, b"\n"].concat())
+}
+
+/// The record that counts, see [`append_line`]; all of a file without lines.
+pub fn last_line(content: &[u8]) -> &[u8] {
+    let Some(end) = last_newline(content) else { return content };
+    let whole = content.get(..end).unwrap_or_default();
+    whole.get(last_newline(whole).map_or(0, |at| at + 1)..).unwrap_or_default()
+}
+
+fn last_newline(bytes: &[u8]) -> Option<usize> {
+    // SAFETY: memrchr(3) reads as many bytes as there are.
+    let found = unsafe { libc::memrchr(bytes.as_ptr().cast(), b'\n'.into(), bytes.len()) };
+    (!found.is_null()).then(|| found.addr() - bytes.as_ptr().addr())
 }
 
 fn write_beside(
@@ -83,6 +103,26 @@ pub fn read_file_limited(file: &File, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::with_capacity(usize::try_from(room).map_err(|_| Errno::EFBIG)?);
     file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(errno)?;
     if content.len() as u64 > limit { Err(Errno::EFBIG) } else { Ok(content) }
+}
+
+/// Adds the content of a file below `dir` to `content`: one read where `content` has room for all of
+/// it. A longer one than `limit` is `EFBIG`; a link as the last part is not followed.
+pub fn read_at(dir: BorrowedFd<'_>, path: &Path, content: &mut Vec<u8>, limit: u64) -> Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(dir, path, flags, Mode::empty())?;
+    loop {
+        content.reserve(1);
+        let room = content.capacity() - content.len();
+        let read = rustix::io::read(&file, rustix::buffer::spare_capacity(content))
+            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+        if content.len() as u64 > limit {
+            return Err(Errno::EFBIG);
+        }
+        // A regular file gives less than there is room for only at its end.
+        if read < room {
+            return Ok(());
+        }
+    }
 }
 
 /// Reads a small kernel file (`/proc`, `/sys`, cgroupfs) as text.
@@ -168,6 +208,24 @@ mod tests {
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         assert_eq!(read_limited(&fifo, 5), Err(Errno::EINVAL));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn the_last_whole_line_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("records");
+        for (line, whole) in [("one", "one\n"), ("two", "one\ntwo\n")] {
+            append_line(&file, line.as_bytes(), 0o600).unwrap();
+            let content = std::fs::read(&file).unwrap();
+            assert_eq!(
+                (content.as_slice(), last_line(&content)),
+                (whole.as_bytes(), line.as_bytes())
+            );
+        }
+        let cases = [("one\ntwo\nthr", "two"), ("no line", "no line"), ("\n", ""), ("", "")];
+        for (content, line) in cases {
+            assert_eq!(last_line(content.as_bytes()), line.as_bytes(), "{content:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A pod of two containers: what it is, and what its containers share.
 
 use super::instance::Instance;
+use runp::sys::fs::last_line;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -120,6 +121,6 @@ pub fn init_pid(instance: &Instance, status: &Value, container: &str) -> i32 {
     let status = containers.iter().find(|status| status["name"] == container).unwrap();
     let id = status["containerID"].as_str().unwrap().trim_start_matches("runp://");
     let record = fs::read(instance.root().join("runp").join(id).join("state.json")).unwrap();
-    let record: Value = serde_json::from_slice(&record).unwrap();
+    let record: Value = serde_json::from_slice(last_line(&record)).unwrap();
     i32::try_from(record["pid"].as_i64().unwrap()).unwrap()
 }

@@ -2,6 +2,7 @@
 
 use super::apply::{TWO, init_pid};
 use super::instance::Instance;
+use runp::sys::fs::last_line;
 use runp::sys::{clone, poll};
 use serde_json::Value;
 use std::os::fd::AsFd;
@@ -111,7 +112,7 @@ fn pids(instance: &Instance) -> Vec<i32> {
     let records = std::fs::read_dir(instance.root().join("runp")).unwrap();
     let pid = |record: std::io::Result<std::fs::DirEntry>| {
         let text = std::fs::read(record.unwrap().path().join("state.json")).ok()?;
-        let record: Value = serde_json::from_slice(&text).unwrap();
+        let record: Value = serde_json::from_slice(last_line(&text)).unwrap();
         i32::try_from(record["pid"].as_i64()?).ok().filter(|pid| *pid > 0)
     };
     records.filter_map(pid).collect()
@@ -128,7 +129,8 @@ fn kill_all(pids: &[i32]) {
 
 /// Changes the JSON of a file of the instance.
 fn edit(path: &std::path::Path, change: impl FnOnce(&mut Value)) {
-    let mut value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut value: Value =
+        serde_json::from_slice(last_line(&std::fs::read(path).unwrap())).unwrap();
     change(&mut value);
     std::fs::write(path, value.to_string()).unwrap();
 }

@@ -4,6 +4,7 @@
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use runp::pod::{Config, Engine, Network, Paths};
+use runp::sys::fs::last_line;
 use runp::sys::{clone, poll};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -158,7 +159,7 @@ impl Instance {
     /// The status in the store: no command runs, so nothing is mended.
     pub fn status(&self, pod: &str) -> Option<Value> {
         let text = fs::read(self.pod_dir(pod).join("status.json")).ok()?;
-        let record: Value = serde_json::from_slice(&text).unwrap();
+        let record: Value = serde_json::from_slice(last_line(&text)).unwrap();
         Some(record["status"].clone())
     }
 

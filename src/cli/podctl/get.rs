@@ -9,8 +9,9 @@ use super::write::Files;
 use super::{Call, Outcome, done, print, tell};
 use crate::cli::output::{self, Asked, Format, sort, table::Writer};
 use crate::error::{Error, Result};
-use crate::kube::table::{self, Columns};
+use crate::kube::table::{self, Columns, Table};
 use crate::kube::{Object, Resource};
+use crate::pod::Detail;
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
 
@@ -103,6 +104,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     if flags.watch || flags.watch_only {
         return watch::run(call, flags, &format, &asking);
     }
+    if is_pod_table(flags, &format, &asking)? {
+        return pod_table(call, flags, (&format, &asking));
+    }
     let (mut objects, mut failed) = find(call, flags, &format, &asking)?;
     if flags.files.given()? {
         asking.single = objects.len() == 1;
@@ -119,6 +123,38 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     }
     show(call, flags, (&format, &asking), &objects, failed.is_empty())?;
     done(failed)
+}
+
+/// Whether pods are listed, in their own order, with no more of each than its row.
+fn is_pod_table(flags: &Flags, format: &Format, asking: &Asking) -> Result<bool> {
+    let pods = matches!(&asking.wanted, Wanted::All(kinds) if kinds == &[Resource::Pods]);
+    let table = matches!(format, Format::Table | Format::Wide);
+    Ok(pods && table && flags.sort_by.is_none() && !flags.files.given()?)
+}
+
+/// Each pod becomes its row as soon as it is read.
+fn pod_table(call: &Call, flags: &Flags, (format, asking): (&Format, &Asking)) -> Outcome {
+    let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
+    let (labels, fields) = (flags.selector.as_deref(), flags.field_selector.as_deref());
+    let selection = Selection::parse(Resource::Pods, labels, fields)?;
+    let (columns, now) = (columns(flags, format, asking), Timestamp::now());
+    let row = |pod| {
+        let object = Object::Pod(Box::new(pod));
+        selection.matches(&object).then(|| table::row(&object, &columns, now))
+    };
+    let rows = call.engine.map_pods(namespace, Detail::Brief, &row)?;
+    let rows: Vec<Vec<String>> = rows.into_iter().flatten().collect();
+    if rows.is_empty() {
+        return show(call, flags, (format, asking), &[], true).map(|()| 0).map_err(Into::into);
+    }
+    let headers = table::headers(Resource::Pods, &columns);
+    print(&text(&Table { headers, rows }, flags.no_headers))?;
+    Ok(0)
+}
+
+fn text(table: &Table, no_headers: bool) -> String {
+    let mut writer = Writer::default();
+    if no_headers { writer.rows(&table.rows) } else { writer.table(table) }
 }
 
 fn asking(flags: &Flags) -> Result<Asking> {
@@ -239,9 +275,7 @@ fn tables(objects: &[Object], columns: &Columns, no_headers: bool) -> String {
     let groups = objects.chunk_by(|a, b| a.resource() == b.resource());
     let texts = groups.map(|group| {
         let kind = group.first().map_or(Resource::Pods, Object::resource);
-        let table = table::objects(kind, group, columns, now);
-        let mut writer = Writer::default();
-        if no_headers { writer.rows(&table.rows) } else { writer.table(&table) }
+        text(&table::objects(kind, group, columns, now), no_headers)
     });
     texts.collect::<Vec<_>>().join("\n")
 }

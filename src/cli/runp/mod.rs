@@ -260,6 +260,7 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
         no_new_keyring: flags.no_new_keyring,
         rootless: call.rootless,
         systemd_cgroup: call.systemd_cgroup,
+        own_bundle: false,
         trace: call.trace.clone(),
     };
     Ok((bundle, options))

@@ -114,9 +114,11 @@ fn launch_in(
     console: Option<Receiver>,
 ) -> Result<Launched> {
     let tell = Tell::new(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
-    let config = serde_json::to_vec(&bundle.spec).map_err(|e| Error::system(e.to_string()))?;
-    let path = container.dir.join("config.json");
-    fs::write_atomic(&path, &config, 0o600).doing(|| format!("write {}", path.display()))?;
+    if !options.own_bundle {
+        let config = serde_json::to_vec(&bundle.spec).map_err(|e| Error::system(e.to_string()))?;
+        let path = container.dir.join("config.json");
+        fs::write_atomic(&path, &config, 0o600).doing(|| format!("write {}", path.display()))?;
+    }
     let waits = plan.steps.iter().any(|planned| planned.step.name() == "await-start");
     let start = if waits { Some(listen(&container.dir)?) } else { None };
     let hooks = bundle.spec.hooks().as_ref();

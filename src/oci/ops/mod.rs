@@ -26,7 +26,7 @@ pub use kill::{kill, parse_signal};
 pub use list::{list, list_all};
 pub use pause::{pause, resume};
 pub use ps::ps;
-pub use run::run;
+pub use run::{run, run_detached};
 pub use start::{StartOptions, start, start_with};
 pub use state::state;
 pub use update::update;
@@ -64,6 +64,8 @@ pub struct CreateOptions {
     pub rootless: Rootless,
     /// `--systemd-cgroup`.
     pub systemd_cgroup: bool,
+    /// The bundle is the caller's own and stays as it is: no copy of its configuration is kept.
+    pub own_bundle: bool,
     /// `--trace FILE`.
     pub trace: Option<PathBuf>,
 }

@@ -2,7 +2,7 @@
 
 use super::create::{Up, bring_up, console_socket};
 use super::start::poststart;
-use super::{CreateOptions, Then, delete};
+use super::{CreateOptions, Created, Then, delete};
 use crate::error::{Context, Result};
 use crate::oci::bundle::Bundle;
 use crate::oci::launch::console::{Receiver, hold_signals, supervise};
@@ -37,6 +37,17 @@ pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<(i32,
         warnings = delete(&options.root, &options.id, true)?;
     }
     Ok((ran?, warnings))
+}
+
+/// As [`run`] with [`Then::Detach`], for a container of nobody's but the caller's, who serves no
+/// `NOTIFY_SOCKET`: the process that was started. On failure nothing is left.
+pub fn run_detached(bundle: &Bundle, options: &CreateOptions) -> Result<Created> {
+    let console = console_socket(&bundle.spec, options)?;
+    let Up { container, launched, .. } = bring_up(bundle, options, Mode::Run, console)?;
+    match poststart(&container, &launched.pidfd) {
+        Ok(()) => Ok(Created { pid: launched.pid, pidfd: launched.pidfd }),
+        Err(error) => delete(&options.root, &options.id, true).and(Err(error)),
+    }
 }
 
 /// The child's end and ours: the console socket's when detached, a pair of our own when we relay.

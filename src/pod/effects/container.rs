@@ -76,8 +76,8 @@ pub fn clean(place: &Place, id: &str) -> Result<()> {
     let deleted = ops::delete(&place.config.paths.oci, id, true).map(drop);
     fault::worker("container: deleted");
     let mut removed = Ok(());
-    for dir in [place.bundle(id), overlay(place, id), place.dir.join("containers").join(id)] {
-        removed = removed.and(remove_tree(&dir));
+    for path in [place.bundle(id), overlay(place, id), place.termination_log(id)] {
+        removed = removed.and(remove_tree(&path));
     }
     deleted.and(removed)
 }
@@ -115,26 +115,23 @@ impl Instance<'_> {
         let user = self.user().map_err(at(StartStage::Create))?;
         self.make_places(&dir).map_err(at(StartStage::Create))?;
         fault::worker("container: places made");
-        let spec = self
-            .spec(&dir, &user, (&env, &mounted, seccomp.as_ref()))
-            .map_err(at(StartStage::Create))?;
+        let spec =
+            self.spec(&user, (&env, &mounted, seccomp.as_ref())).map_err(at(StartStage::Create))?;
         write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
         fault::worker("container: configured");
         self.take_stdio(&user).map_err(at(StartStage::Create))?;
-        let root = &self.place.config.paths.oci;
         let console = self.place.fifos(&self.container.name).join(attached::CONSOLE_SOCKET);
         let options = CreateOptions {
-            root: root.clone(),
+            root: self.place.config.paths.oci.clone(),
             id: self.id.clone(),
+            own_bundle: true,
             console_socket: (self.container.tty == Some(true)).then_some(console),
             ..Default::default()
         };
-        let created = ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options)
-            .map_err(at(StartStage::Start))?;
-        fault::worker("container: created");
-        ops::start(root, &self.id).map_err(at(StartStage::Start))?;
+        let bundle = Bundle { dir, spec, warnings: Vec::new() };
+        let started = ops::run_detached(&bundle, &options).map_err(at(StartStage::Start))?;
         fault::worker("container: started");
-        Ok(created.pid)
+        Ok(started.pid)
     }
 
     fn verify_user(&self) -> Result<()> {
@@ -164,10 +161,13 @@ impl Instance<'_> {
     }
 
     fn make_places(&self, dir: &Path) -> Result<()> {
-        let overlay = overlay(self.place, &self.id);
-        make_private_dir(&dir.join("rootfs"))?;
-        make_private_dir(&overlay)?;
-        image::rootfs::prepare(&self.found.image, &overlay)?;
+        make_private_dir(dir)?;
+        make_private_dir(&self.place.rootfs())?;
+        if !self.found.image.is_host() {
+            let overlay = overlay(self.place, &self.id);
+            make_private_dir(&overlay)?;
+            image::rootfs::prepare(&self.found.image, &overlay)?;
+        }
         let log = self.place.termination_log(&self.id);
         log.parent().map_or(Ok(()), make_private_dir)?;
         let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW;
@@ -177,7 +177,6 @@ impl Instance<'_> {
 
     fn spec(
         &self,
-        dir: &Path,
         user: &Credentials,
         (env, mounted, seccomp): (&[(String, String)], &Mounted, Option<&LinuxSeccomp>),
     ) -> Result<Spec> {
@@ -201,7 +200,7 @@ impl Instance<'_> {
                 target: self.target()?,
             },
             places: &Places {
-                rootfs: &dir.join("rootfs"),
+                rootfs: &place.rootfs(),
                 overlay: &overlay(place, &self.id),
                 hosts: &file("hosts"),
                 hostname: &file("hostname"),

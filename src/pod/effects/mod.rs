@@ -50,6 +50,12 @@ impl Place {
         self.run.join("bundles").join(id)
     }
 
+    /// An empty directory, over which every container of the pod mounts its root, each in a mount
+    /// namespace of its own.
+    pub fn rootfs(&self) -> PathBuf {
+        self.run.join("rootfs")
+    }
+
     /// The FIFOs of a container.
     pub fn fifos(&self, container: &str) -> PathBuf {
         self.run.join("output").join(container)
@@ -71,7 +77,7 @@ impl Place {
 
     /// What an instance writes as its termination message.
     pub fn termination_log(&self, id: &str) -> PathBuf {
-        self.dir.join("containers").join(id).join("termination-log")
+        self.dir.join("termination").join(id)
     }
 
     /// The containers of the spec, of every kind.

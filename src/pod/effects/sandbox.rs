@@ -4,7 +4,7 @@
 use super::{Place, inputs, teardown};
 use crate::error::{Context, Error, Result};
 use crate::net::hosts::{HostAlias, Resolver, hosts, hosts_of_node, resolv_conf};
-use crate::net::{PortMapping, loopback_up};
+use crate::net::{Bridge, PortMapping, loopback_up};
 use crate::oci::bundle::Bundle;
 use crate::oci::cgroup::stats::page_sizes;
 use crate::oci::ops::{self, CreateOptions};
@@ -40,8 +40,7 @@ pub fn create(
     if place.bundle(&id).exists() {
         stop(place, attempt).map_err(|error| (SandboxFault::Sandbox, error))?;
     }
-    // Beside everything else: the rules of the bridge are another program's work.
-    let network = NetworkAside::start(place).map_err(|error| (SandboxFault::Network, error))?;
+    let aside = Aside::start(place).map_err(|error| (SandboxFault::Network, error))?;
     fault::worker("sandbox: network begun");
     let prepared = prepare_volumes(place).and_then(|()| {
         fault::worker("sandbox: volumes made");
@@ -50,38 +49,55 @@ pub fn create(
     fault::worker("sandbox: cgroup made");
     let in_sandbox = |error| (SandboxFault::Sandbox, error);
     let on_network = |error| (fault_of_network(place), error);
-    let made = prepared.and_then(|()| make_pause(place, &id, reply).map_err(in_sandbox));
+    let made = prepared.and_then(|()| run_pause(place, &id, reply).map_err(in_sandbox));
     // Also before anything is undone: nobody else is to be at work on the pod by then.
     fault::worker("sandbox: pause made");
-    let aside = network.wait().map_err(in_sandbox);
+    let aside = aside.wait().map_err(in_sandbox);
     let ready = made
         .and_then(|pid| aside.map(|()| pid))
         .and_then(|pid| connect(place, pid).map(|ip| (pid, ip)).map_err(on_network))
-        .and_then(|connected| start_pause(place, &id, connected).map_err(in_sandbox));
+        .and_then(|(pid, ip)| {
+            fault::worker("sandbox: connected");
+            write_hosts(place, ip.as_deref()).map(|()| (pid, ip)).map_err(in_sandbox)
+        });
     ready.map_err(|(fault, error)| match stop(place, attempt) {
         Ok(()) => (fault, error),
         Err(undo) => (fault, Error::system(format!("{error}; then, undoing it: {undo}"))),
     })
 }
 
-/// A process that makes what the pod's network needs before there is a namespace to attach. If it
-/// fails, attaching fails the same way, and says so.
-struct NetworkAside(Option<nix::unistd::Pid>);
+/// A process that makes, beside pause, what needs none: the network's part before there is a
+/// namespace to attach (the rules of the bridge are another program's work), and files and
+/// directories of the pod. What fails in it fails again where it is needed, and is told there.
+struct Aside(nix::unistd::Pid);
 
-impl NetworkAside {
+impl Aside {
     fn start(place: &Place) -> Result<Self> {
-        let Some(bridge) = place.bridge()? else { return Ok(Self(None)) };
+        let bridge = place.bridge()?;
         let work = || {
-            let held = lock::hold_off(&place.run);
-            held.and_then(|()| bridge.prepare(&place.uid, &ports(place))).is_err().into()
+            let prepare = |bridge: &Bridge| bridge.prepare(&place.uid, &ports(place));
+            let done = lock::hold_off(&place.run)
+                .and_then(|()| bridge.as_ref().map_or(Ok(()), prepare))
+                .and_then(|()| make_places(place))
+                .and_then(|()| write_files(place));
+            done.is_err().into()
         };
-        fork::fork(work).map(|pid| Self(Some(pid))).doing(|| "fork for the network")
+        fork::fork(work).map(Self).doing(|| "fork beside pause")
     }
 
     fn wait(self) -> Result<()> {
-        let Some(pid) = self.0 else { return Ok(()) };
-        nix::sys::wait::waitpid(pid, None).map(drop).doing(|| "wait for the network")
+        nix::sys::wait::waitpid(self.0, None).map(drop).doing(|| "wait for the network's part")
     }
+}
+
+/// Directories that the start of a container would have to wait for.
+fn make_places(place: &Place) -> Result<()> {
+    make_private_dir(&place.rootfs())?;
+    make_private_dir(&place.dir.join("termination"))?;
+    for container in place.containers() {
+        place.log(&container.name, 0).parent().map_or(Ok(()), make_private_dir)?;
+    }
+    Ok(())
 }
 
 /// Ends pause and takes the pod off the network. Volumes and the pod's cgroup stay.
@@ -139,8 +155,8 @@ fn prepare_cgroup(place: &Place) -> Result<()> {
     cgroup.set(&translate::pod_resources(&place.pod)?)
 }
 
-/// Creates pause, which waits to be started; its pid.
-fn make_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
+/// Starts pause; its pid.
+fn run_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
     let dir = place.bundle(id);
     make_private_dir(&dir)?;
     make_shm(place)?;
@@ -148,22 +164,15 @@ fn make_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
     write_json(&dir.join("config.json"), &spec)?;
     let root = &place.config.paths.oci;
     let preserve_fds = hold_output(place, reply)?;
-    let options =
-        CreateOptions { root: root.clone(), id: id.into(), preserve_fds, ..Default::default() };
-    ops::create(&Bundle { dir, spec, warnings: Vec::new() }, &options).map(|created| created.pid)
-}
-
-/// Starts pause, which is connected; its pid and the pod's address.
-fn start_pause(
-    place: &Place,
-    id: &str,
-    (pid, ip): (i32, Option<String>),
-) -> Result<(i32, Option<String>)> {
-    fault::worker("sandbox: connected");
-    ops::start(&place.config.paths.oci, id)?;
-    fault::worker("sandbox: started");
-    write_files(place, ip.as_deref())?;
-    Ok((pid, ip))
+    let options = CreateOptions {
+        root: root.clone(),
+        id: id.into(),
+        preserve_fds,
+        own_bundle: true,
+        ..Default::default()
+    };
+    let bundle = Bundle { dir, spec, warnings: Vec::new() };
+    ops::run_detached(&bundle, &options).map(|started| started.pid)
 }
 
 /// Whether it is this pod that could not be connected, or none can be.
@@ -261,8 +270,18 @@ fn ports_of(containers: &[Cow<'_, api::Container>]) -> Vec<PortMapping> {
     ports.filter_map(mapping).collect()
 }
 
-/// `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of the pod.
-fn write_files(place: &Place, ip: Option<&str>) -> Result<()> {
+/// `/etc/hosts` of the pod, which has its address.
+fn write_hosts(place: &Place, ip: Option<&str>) -> Result<()> {
+    write_file(place, "hosts", &hosts_file(place, ip)?)?;
+    // Written aside, or not: then this says why.
+    match place.dir.join("resolv.conf").exists() {
+        true => Ok(()),
+        false => write_files(place),
+    }
+}
+
+/// `/etc/hostname` and `/etc/resolv.conf` of the pod.
+fn write_files(place: &Place) -> Result<()> {
     let spec = place.pod.spec.clone().unwrap_or_default();
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     let config = spec.dns_config.as_ref().map(resolver);
@@ -271,18 +290,18 @@ fn write_files(place: &Place, ip: Option<&str>) -> Result<()> {
         true => place.config.node.clone(),
         false => names::kernel_hostname(&place.pod)?,
     };
-    let hosts = hosts_file(place, ip)?;
-    let files = [("hosts", hosts), ("hostname", hostname + "\n"), ("resolv.conf", resolv)];
-    for (name, content) in files {
-        let path = place.dir.join(name);
-        let written = fs::write_atomic(&path, content.as_bytes(), 0o644)
-            // The umask must not keep a container's users from reading it.
-            .and_then(|()| {
-                std::fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(fs::errno)
-            });
-        written.doing(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    write_file(place, "hostname", &(hostname + "\n"))?;
+    write_file(place, "resolv.conf", &resolv)
+}
+
+fn write_file(place: &Place, name: &str, content: &str) -> Result<()> {
+    let path = place.dir.join(name);
+    let written = fs::write_atomic(&path, content.as_bytes(), 0o644)
+        // The umask must not keep a container's users from reading it.
+        .and_then(|()| {
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(fs::errno)
+        });
+    written.doing(|| format!("write {}", path.display()))
 }
 
 /// Undoes what a container has made of `/etc/hosts`: the kubelet writes it before each start. In

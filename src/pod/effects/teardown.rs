@@ -38,10 +38,10 @@ fn remove_parts(place: &Place) -> Vec<Error> {
     attempt(remove_cgroups(place));
     fault::worker("teardown: cgroups removed");
     attempt(sandbox::shm(place).parent().map_or(Ok(()), remove_tree));
-    for dir in ["overlay", "containers", "sandbox", "hosts", "hostname", "resolv.conf"] {
+    for dir in ["overlay", "termination", "sandbox", "hosts", "hostname", "resolv.conf"] {
         attempt(remove_tree(&place.dir.join(dir)));
     }
-    for dir in ["bundles", "output"] {
+    for dir in ["bundles", "output", "rootfs"] {
         attempt(remove_tree(&place.run.join(dir)));
     }
     if place.pod.metadata.deletion_timestamp.is_some() {
