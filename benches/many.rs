@@ -1,11 +1,11 @@
 //! A thousand pods of one root: up in hundreds, listed, and down at once.
 
 use super::pod::{podctl, store};
-use super::{Figure, figure, median};
+use super::{Figure, figure, median, seconds};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PODS: usize = 1000;
 const BATCH: usize = 100;
@@ -38,7 +38,7 @@ pub fn figures() -> Vec<Figure> {
 }
 
 /// Seconds until the pods from `first` to `end` are Running.
-fn up(root: &Path, first: usize, end: usize) -> f64 {
+pub fn up(root: &Path, first: usize, end: usize) -> f64 {
     let mut manifest = String::new();
     for number in first..end {
         writeln!(
@@ -66,10 +66,4 @@ fn up(root: &Path, first: usize, end: usize) -> f64 {
 fn is_running(root: &Path, name: &str) -> bool {
     let pod = store(root).get("default", name).expect("a stored pod");
     pod.status.is_some_and(|status| status.phase.as_deref() == Some("Running"))
-}
-
-fn seconds(work: impl FnOnce()) -> f64 {
-    let begin = Instant::now();
-    work();
-    begin.elapsed().as_secs_f64()
 }

@@ -9,8 +9,10 @@ mod floor;
 mod image;
 mod many;
 mod pod;
+mod read;
 
-use std::collections::BTreeMap;
+use runp::pod::translate::seccomp::default_profile;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,9 +47,11 @@ fn main() {
         group.iter().for_each(print);
         figures.extend(group);
     };
-    measured(bundle.run());
-    measured(vec![bundle.exec(), version(work.path()), size()]);
+    let empty = empty_program(work.path());
+    measured(vec![bundle.run(), bundle.seccomp(), bundle.memory()]);
+    measured(vec![bundle.exec(), version(&empty), size()]);
     measured(pod::figures(&bundle.dir.join("rootfs")));
+    measured(read::figures(&empty));
     measured(many::figures());
     measured(image::figures());
     if let Some(file) = json {
@@ -81,6 +85,12 @@ fn in_turn(rounds: usize, mut timed: Vec<Timed<'_>>) -> Vec<(String, f64)> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let begin = Instant::now();
+    work();
+    begin.elapsed().as_secs_f64()
 }
 
 fn installed(program: &str) -> bool {
@@ -117,20 +127,30 @@ impl Bundle {
     }
 
     fn set_args(&self, args: &[&str]) {
+        self.change(|spec| {
+            spec["process"]["args"] = args.into();
+            // The newest that every peer knows.
+            spec["ociVersion"] = "1.0.2".into();
+            spec["process"]["terminal"] = false.into();
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut serde_json::Value)) {
         let file = self.dir.join("config.json");
         let text = fs::read(&file).expect("config.json");
         let mut spec: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-        spec["process"]["args"] = args.into();
-        // The newest that every peer knows.
-        spec["ociVersion"] = "1.0.2".into();
-        spec["process"]["terminal"] = false.into();
+        change(&mut spec);
         fs::write(&file, spec.to_string()).expect("config.json");
     }
 
-    fn command(&self, runtime: &str, verb: &str, rest: &[&str]) {
+    fn root(&self, runtime: &str) -> String {
         let root = self.state.join(Path::new(runtime).file_name().expect("a name"));
-        let root = root.to_str().expect("a plain path");
-        let mut arguments = vec!["--root", root, verb];
+        root.to_str().expect("a plain path").to_owned()
+    }
+
+    fn command(&self, runtime: &str, verb: &str, rest: &[&str]) {
+        let root = self.root(runtime);
+        let mut arguments = vec!["--root", &root, verb];
         arguments.extend(rest);
         succeed(runtime, arguments);
     }
@@ -140,7 +160,7 @@ impl Bundle {
         [("runp", RUNP)].into_iter().chain(peers.map(|peer| (peer, peer))).collect()
     }
 
-    fn run(&self) -> Vec<Figure> {
+    fn run(&self) -> Figure {
         let bundle = self.dir.to_str().expect("a plain path");
         let floor = floor::Floor::new(&self.dir.join("rootfs"));
         let mut timed: Vec<Timed<'_>> = vec![("floor", Box::new(|| floor.run()))];
@@ -148,7 +168,51 @@ impl Bundle {
             let run = move || self.command(runtime, "run", &["--bundle", bundle, "bench-run"]);
             timed.push((name, Box::new(run)));
         }
-        vec![figure("run /bin/true", "ms", &in_turn(ROUNDS, timed))]
+        figure("run /bin/true", "ms", &in_turn(ROUNDS, timed))
+    }
+
+    /// What the default profile adds to a run.
+    fn seccomp(&self) -> Figure {
+        let bundle = self.dir.to_str().expect("a plain path");
+        let profile = default_profile(&BTreeSet::new()).expect("the default profile");
+        let profile = serde_json::to_value(profile).expect("the default profile as JSON");
+        let run = || self.command(RUNP, "run", &["--bundle", bundle, "bench-run"]);
+        let with = || {
+            self.change(|spec| spec["linux"]["seccomp"] = profile.clone());
+            let time = seconds(run) * 1e3;
+            self.change(|spec| spec["linux"]["seccomp"] = serde_json::Value::Null);
+            time
+        };
+        let (with, without): (Vec<_>, Vec<_>) =
+            (0..ROUNDS).map(|_| (with(), seconds(run) * 1e3)).unzip();
+        let (with, without) = (median(with), median(without));
+        let (more, whole) = (("runp".into(), with - without), ("a run without".into(), without));
+        figure("the default seccomp profile", "ms", &[more, whole])
+    }
+
+    /// The most memory that a `create` has.
+    fn memory(&self) -> Figure {
+        let bundle = self.dir.to_str().expect("a plain path");
+        let peak = |runtime: &str| {
+            let root = self.root(runtime);
+            let create = ["--root", &root, "create", "--bundle", bundle, "bench-create"];
+            let output = Command::new("/usr/bin/time")
+                .args(["-f", "%M", runtime])
+                .args(create)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(self.state.join("time")).expect("a file"))
+                .status();
+            assert!(output.is_ok_and(|status| status.success()), "{runtime} create");
+            self.command(runtime, "delete", &["--force", "bench-create"]);
+            let said = fs::read_to_string(self.state.join("time")).expect("what time says");
+            said.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(f64::NAN)
+        };
+        let peaks = |(name, runtime): (&str, &str)| {
+            (name.to_owned(), median((0..5).map(|_| peak(runtime)).collect()))
+        };
+        let peaks: Vec<_> = self.runtimes().into_iter().map(peaks).collect();
+        figure("peak memory of create", "KiB", &peaks)
     }
 
     fn exec(&self) -> Figure {
@@ -169,8 +233,8 @@ impl Bundle {
     }
 }
 
-/// `--version` beside a static program that does nothing.
-fn version(work: &Path) -> Figure {
+/// A static program that does nothing.
+fn empty_program(work: &Path) -> String {
     let (source, empty) = (work.join("empty.rs"), work.join("empty"));
     fs::write(&source, "fn main() {}").expect("source");
     let flags = [
@@ -182,9 +246,13 @@ fn version(work: &Path) -> Figure {
     ];
     let rustc = Command::new("rustc").args(flags).arg(&empty).arg(&source).status();
     assert!(rustc.is_ok_and(|status| status.success()), "rustc of an empty program");
-    let empty = empty.to_str().expect("a plain path").to_owned();
+    empty.to_str().expect("a plain path").to_owned()
+}
+
+/// `--version` beside a static program that does nothing.
+fn version(empty: &str) -> Figure {
     let mut timed: Vec<Timed<'_>> = vec![
-        ("empty", Box::new(move || succeed(&empty, [""; 0]))),
+        ("empty", Box::new(move || succeed(empty, [""; 0]))),
         ("runp", Box::new(|| succeed(RUNP, ["--version"]))),
     ];
     for peer in ["crun", "runc"].into_iter().filter(|peer| installed(peer)) {
