@@ -33,6 +33,7 @@ fn scheduling_and_io_priority() {
     } else {
         // Deadlines are granted only to those who may run on every processor there is.
         assert!(done.err.contains("set scheduling policy 6"), "{done:?}");
+        assert!(done.err.contains("can't be used together with AllowedCPUs"), "{done:?}");
     }
     case.config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "priority": 3});
     let done = case.runp(&["run", "other"]);

@@ -7,6 +7,9 @@ use crate::oci::plan::Plan;
 use crate::oci::plan::step::{Attribute, Mount, Origin, Planned, RootChange, Step, TargetCheck};
 use crate::sys::Errno;
 
+/// The policy whose processes may run on all processors or not at all.
+const DEADLINE: u32 = nix::libc::SCHED_DEADLINE as u32;
+
 /// The bare errno.
 pub(super) fn errno(errno: i32) -> Error {
     Errno::from_raw(errno).into()
@@ -167,6 +170,11 @@ fn attribute_hint(attribute: &Attribute, errno: Errno) -> Option<&'static str> {
     Some(match (attribute, errno) {
         (Attribute::Rlimit { .. }, Errno::EPERM) => "raising a hard limit takes CAP_SYS_RESOURCE",
         (Attribute::OomScore(_), Errno::EACCES) => "lowering it takes CAP_SYS_RESOURCE",
+        // In runc's words.
+        (Attribute::Scheduler(wanted), Errno::EPERM) if wanted.policy == DEADLINE => {
+            "it takes CAP_SYS_NICE and all processors: process scheduler can't be used together with \
+             AllowedCPUs (linux.resources.cpu.cpus)"
+        }
         (Attribute::Scheduler(_), Errno::EPERM) => {
             "it takes CAP_SYS_NICE, and on cgroup v1 a realtime budget of the cgroup"
         }
