@@ -96,34 +96,11 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         Step::Await(barrier) => await_parent(tools, *barrier),
         Step::AwaitStart => await_start(tools),
         Step::JoinNamespace(kind, _) => join(tools, *kind),
-        Step::JoinContainer(kinds) => {
-            let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
-            ns::setns_process(tools.container.as_ref().ok_or(Errno::EBADF)?, flags)?;
-            match &slots.root {
-                // Without a mount namespace to join.
-                Some(root) => {
-                    nix::unistd::fchdir(root)?;
-                    mount::chroot(c".")
-                }
-                None => {
-                    let root = OFlag::O_PATH | OFlag::O_DIRECTORY;
-                    slots.root = Some(crate::sys::path::open_in_root(AT_FDCWD, c"/", root, 0)?);
-                    Ok(())
-                }
-            }
-        }
+        Step::JoinContainer(kinds) => join_container(tools, kinds, slots),
         Step::EnterCgroup => cgroup::enter(&tools.tasks),
         Step::UnshareCgroup => ns::unshare(NsKind::Cgroup.flag()),
         Step::UnshareTime(offsets) => unshare_time(offsets),
-        Step::BecomeRoot => {
-            match cred::setgroups(&[]) {
-                // Denied along with the maps that an unprivileged user wrote.
-                Err(Errno::EPERM) => {}
-                set => set?,
-            }
-            cred::setresgid(0)?;
-            cred::setresuid(0)
-        }
+        Step::BecomeRoot => become_root(),
         Step::Session => nix::unistd::setsid().map(drop),
         Step::Keyring(name) => match ns::join_session_keyring(name) {
             // A kernel without keys has none that could leak.
@@ -160,6 +137,29 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         }
         other => rootfs::one(other, slots),
     }
+}
+
+fn join_container(tools: &Tools, kinds: &[NsKind], slots: &mut Slots) -> Result<()> {
+    let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
+    ns::setns_process(tools.container.as_ref().ok_or(Errno::EBADF)?, flags)?;
+    if let Some(root) = &slots.root {
+        // Without a mount namespace to join.
+        nix::unistd::fchdir(root)?;
+        return mount::chroot(c".");
+    }
+    let root = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    slots.root = Some(crate::sys::path::open_in_root(AT_FDCWD, c"/", root, 0)?);
+    Ok(())
+}
+
+fn become_root() -> Result<()> {
+    match cred::setgroups(&[]) {
+        // Denied along with the maps that an unprivileged user wrote.
+        Err(Errno::EPERM) => {}
+        set => set?,
+    }
+    cred::setresgid(0)?;
+    cred::setresuid(0)
 }
 
 /// Has the parent open the source of a mount.
