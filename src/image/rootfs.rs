@@ -18,17 +18,22 @@ pub const UPPER_TMPFS: &str = "runp.upper=tmpfs";
 /// Options of the overlay mount for layers given lowest first. `scratch` holds the directories
 /// `upper` and `work` that [`prepare`] makes.
 pub fn overlay(image: &Image, scratch: &Path) -> Vec<String> {
-    // The first of `lowerdir` is the topmost; `:` in a name is escaped, overlayfs.rst.
-    let escape =
-        |layer: &PathBuf| layer.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
-    let lower: Vec<String> = image.layers.iter().rev().map(escape).collect();
-    let lower = format!("lowerdir={}", lower.join(":"));
+    let lower = lower(&image.layers);
     if image.is_host() {
         return vec![lower, UPPER_TMPFS.into()];
     }
     let upper = format!("upperdir={}", scratch.join("upper").display());
     let work = format!("workdir={}", scratch.join("work").display());
     vec![lower, upper, work]
+}
+
+/// The option that names layers given lowest first; alone, of several layers that are only read.
+pub fn lower(layers: &[PathBuf]) -> String {
+    // The first of `lowerdir` is the topmost; `:` in a name is escaped, overlayfs.rst.
+    let escape =
+        |layer: &PathBuf| layer.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
+    let lower: Vec<String> = layers.iter().rev().map(escape).collect();
+    format!("lowerdir={}", lower.join(":"))
 }
 
 /// Makes `upper` and `work` in `scratch`. The root of the merged tree is the upper directory, so

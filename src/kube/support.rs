@@ -70,9 +70,12 @@ struct Refusals {
 impl Refusals {
     /// `path` is how the table names the field, `shown` how the user finds it.
     fn at(&mut self, value: &Value, path: &str, shown: &str) {
-        match (rule(path).map(|rule| rule.support), value) {
+        let rule = rule(path);
+        match (rule.map(|rule| rule.support), value) {
             (_, Value::Null) | (Some(Support::Honoured | Support::NoEffect), _) => {}
-            (Some(Support::Only(values)), _) => self.only(value, values, shown),
+            (Some(Support::Only(values)), _) => {
+                self.only(value, values, (shown, rule.map_or("", |rule| rule.why)));
+            }
             (Some(Support::Refused), _) if is_absent(value) => {}
             (None, Value::Object(fields)) => {
                 for (key, value) in fields {
@@ -85,12 +88,13 @@ impl Refusals {
                 }
             }
             (Some(Support::Refused) | None, _) => {
-                self.causes.push(format!("{shown}: Forbidden: not supported by runp yet"));
+                let why = because(rule.map_or("", |rule| rule.why));
+                self.causes.push(format!("{shown}: Forbidden: not supported by runp yet{why}"));
             }
         }
     }
 
-    fn only(&mut self, value: &Value, values: &[&str], shown: &str) {
+    fn only(&mut self, value: &Value, values: &[&str], (shown, why): (&str, &str)) {
         let text = match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -103,8 +107,12 @@ impl Refusals {
             let start = if index == 0 { ", only" } else { "," };
             cause.push_str(&format!("{start} \"{value}\""));
         }
-        self.causes.push(cause);
+        self.causes.push(cause + &because(why));
     }
+}
+
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(": {why}") }
 }
 
 /// Whether the API takes the value for none given.

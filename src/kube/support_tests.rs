@@ -174,7 +174,7 @@ fn refuses_by_name_all_at_once() {
             "serviceAccountName": "default", "priority": 0,
             "containers": [
                 {"name": "a", "tty": false, "resources": {"limits": {"cpu": "1", "x/gpu": "1"}}},
-                {"name": "b", "volumeDevices": [{}], "stdin": null, "env": [{"valueFrom": {"fileKeyRef": {}}}]},
+                {"name": "b", "volumeDevices": [{}], "stdin": null},
             ],
             "volumes": [{"name": "v", "ephemeral": {}}],
         },
@@ -184,11 +184,11 @@ fn refuses_by_name_all_at_once() {
     let story = format!(
         "The Pod \"web\" is invalid: \n\
          * spec.containers[0].resources.limits.x/gpu: {refused}\n\
-         * spec.containers[1].env[0].valueFrom.fileKeyRef: {refused}\n\
-         * spec.containers[1].volumeDevices: {refused}\n\
+         * spec.containers[1].volumeDevices: {refused}: there is no storage provisioner\n\
          * spec.os.name: Forbidden: \"windows\" is not supported by runp yet, only \"linux\"\n\
-         * spec.readinessGates: {refused}\n\
-         * spec.volumes[0].ephemeral: {refused}"
+         * spec.readinessGates: {refused}: nothing here would ever set one\n\
+         * spec.volumes[0].ephemeral: {refused}: there is no storage provisioner; use hostPath or \
+         emptyDir"
     );
     assert_eq!(error.to_string(), story);
 }

@@ -72,6 +72,8 @@ pub enum Event {
     ImagePulling {
         /// Whose.
         container: String,
+        /// The image, if it is that of a volume.
+        volume: Option<String>,
     },
     /// `StartContainer` found the image; the start goes on.
     ImageReady {
@@ -90,6 +92,8 @@ pub enum Event {
     ImageFailed {
         /// Whose.
         container: String,
+        /// The image, if it is that of a volume.
+        volume: Option<String>,
         /// What failed.
         fault: ImageFault,
         /// Why.

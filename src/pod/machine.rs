@@ -173,7 +173,7 @@ fn happened(turn: &mut Turn<'_>, state: &mut PodState, event: &Event) {
         | Event::SandboxFailed { .. }
         | Event::SandboxExited { .. }
         | Event::SandboxStopped { .. } => life::sandbox_happened(turn, state, event),
-        Event::ImagePulling { container }
+        Event::ImagePulling { container, .. }
         | Event::ImageReady { container, .. }
         | Event::ImageFailed { container, .. }
         | Event::ContainerStarted { container, .. }

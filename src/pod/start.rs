@@ -72,13 +72,15 @@ pub fn answered(
         return;
     }
     match event {
-        Event::ImagePulling { .. } => {
+        Event::ImagePulling { volume, .. } => {
             container.image.pulling = true;
-            let message = format!("Pulling image {:?}", container.image.wanted);
+            container.image.of_volume.clone_from(volume);
+            let message = format!("Pulling image {:?}", container.image.sought());
             turn.record(EventKind::Normal, "Pulling", message, Some(&container.name));
         }
         Event::ImageReady { image, image_id, stop_signal, pulled, .. } => {
             container.image.pulling = false;
+            container.image.of_volume = None;
             container.image.name.clone_from(image);
             container.image.id.clone_from(image_id);
             container.image.stop_signal = *stop_signal;
@@ -86,8 +88,9 @@ pub fn answered(
             let message = got_image(&container.image.wanted, pulled.as_ref());
             turn.record(EventKind::Normal, "Pulled", message, Some(&container.name));
         }
-        Event::ImageFailed { fault, message, .. } => {
+        Event::ImageFailed { volume, fault, message, .. } => {
             container.step = Step::Idle;
+            container.image.of_volume.clone_from(volume);
             container.image.pulling = false;
             if doomed.is_none() {
                 image_failed(turn, container, *fault, message);
@@ -279,7 +282,7 @@ fn remind(turn: &mut Turn<'_>, container: &mut ContainerState) {
 }
 
 fn tell_pull_hold(turn: &mut Turn<'_>, container: &mut ContainerState) {
-    let held = format!("Back-off pulling image {:?}", container.image.wanted);
+    let held = format!("Back-off pulling image {:?}", container.image.sought());
     if let Some(Waiting { reason, message }) = container.waiting.take() {
         // The first time it is still the pull's own error.
         let shown = if reason == "ImagePullBackOff" {
@@ -300,7 +303,7 @@ fn image_failed(
     fault: ImageFault,
     message: &str,
 ) {
-    let image = &container.image.wanted;
+    let image = container.image.sought();
     let (reason, event, text) = match fault {
         ImageFault::InvalidName => (
             "InvalidImageName",

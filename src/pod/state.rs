@@ -203,6 +203,9 @@ pub struct Backoff {
 pub struct Image {
     /// `spec.containers[].image` of the current instance.
     pub wanted: String,
+    /// The one that could not be had, if it is that of a volume.
+    #[serde(default)]
+    pub of_volume: Option<String>,
     /// The name of what was found: `docker.io/library/nginx:1.15.2`.
     pub name: String,
     /// What was found: `docker.io/library/nginx@sha256:…`.
@@ -214,6 +217,13 @@ pub struct Image {
     pub pulling: bool,
     /// The back-off of failed pulls.
     pub backoff: Option<Backoff>,
+}
+
+impl Image {
+    /// What is pulled, or was to be.
+    pub fn sought(&self) -> &str {
+        self.of_volume.as_ref().unwrap_or(&self.wanted)
+    }
 }
 
 /// The counters of a container's probes.

@@ -83,6 +83,25 @@ fn busybox(dir: &Path) {
         umoci repack --image oci:1 b >/dev/null 2>&1",
         &[dir],
     );
+    nameless(dir);
+}
+
+/// A layout `oci` in `dir` with an image of two layers, the upper of which hides a file of the lower.
+fn data(dir: &Path) {
+    sh(
+        "cd \"$1\"; umoci init --layout oci; umoci new --image oci:1
+        umoci unpack --image oci:1 b >/dev/null 2>&1; mkdir -p b/rootfs/etc/deep
+        echo low > b/rootfs/etc/low; echo gone > b/rootfs/etc/gone; cp /bin/busybox b/rootfs/tool
+        umoci repack --refresh-bundle --image oci:1 b >/dev/null 2>&1
+        rm b/rootfs/etc/gone; echo high > b/rootfs/etc/deep/high
+        umoci repack --image oci:1 b >/dev/null 2>&1",
+        &[dir],
+    );
+    nameless(dir);
+}
+
+/// skopeo takes the one image of a layout that has no names.
+fn nameless(dir: &Path) {
     let index = fs::read_to_string(dir.join("oci/index.json")).unwrap();
     let mut index: Value = serde_json::from_str(&index).unwrap();
     index["manifests"][0]["annotations"] = Value::Null;
@@ -261,4 +280,65 @@ fn an_image_is_not_removed_under_a_pod_that_starts() {
         world.instance.force_delete("p");
     }
     world.end(&[]);
+}
+
+#[test]
+fn an_image_may_be_a_volume() {
+    let Some(world) = World::new("imagevolume", &Setup::default()) else { return };
+    let layout = tempfile::tempdir().unwrap();
+    data(layout.path());
+    world.registry.push(&layout.path().join("oci"), "data:1", "");
+    let (image, missing) = (world.image("data:1"), world.image("none:1"));
+    let own = world.image("bb:1");
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: POD}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: "OWN"
+    imagePullPolicy: IfNotPresent
+    command: [/bin/sleep, '1000']
+    volumeMounts: [{name: many, mountPath: /data}, {name: one, mountPath: /bin2, subPath: bin}]
+  volumes:
+  - {name: many, image: {reference: "MANY"}}
+  - {name: one, image: {reference: "OWN", pullPolicy: IfNotPresent}}
+"#;
+    let of = |pod: &str, many: &str| {
+        manifest.replace("POD", pod).replace("MANY", many).replace("OWN", &own)
+    };
+    world.instance.apply(&of("volume", &image));
+    world.instance.wait_running("volume");
+    let run = |script: &str| world.instance.sh("volume", "c", script);
+    let b = "/bin/busybox";
+    assert_eq!(run(&format!("{b} cat /data/etc/low /data/etc/deep/high")), "low\nhigh\n");
+    assert_eq!(run(&format!("{b} ls /data/etc")), "deep\nlow\n");
+    assert_eq!(run(&format!("{b} ls /bin2")), run(&format!("{b} ls /bin")));
+    let denied = "(echo > /data/x) 2>/dev/null || echo no; (echo > /bin2/x) 2>/dev/null || echo no; \
+                  /data/tool true 2>/dev/null || echo no; /bin2/busybox true 2>/dev/null || echo no";
+    assert_eq!(run(denied), "no\n".repeat(4), "read-only, and nothing to execute");
+    let events = world.events("volume");
+    for text in [
+        format!("Pulling image \"{image}\""),
+        format!("Reference:   {image}"),
+        "PullPolicy:  IfNotPresent".to_owned(),
+    ] {
+        assert!(events.contains(&text), "{text}: {events}");
+    }
+    let instance = &world.instance;
+    instance.podctl(&["rmi", &image]).fails(1, "is in use by pod default/volume");
+
+    instance.apply(&of("none", &missing));
+    let status = instance.wait_for("none", |status| {
+        status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ImagePullBackOff"
+    });
+    let message = &status["containerStatuses"][0]["state"]["waiting"]["message"];
+    let story = format!("Back-off pulling image \"{missing}\": ErrImagePull: ");
+    assert!(message.as_str().unwrap().starts_with(&story), "{message}");
+
+    instance.apply(&of("host", "host"));
+    world.reason("host", "InvalidImageName");
+    world.end(&["volume", "none", "host"]);
 }

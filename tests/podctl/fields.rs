@@ -311,3 +311,58 @@ spec:
     instance.delete("callers");
     instance.assert_nothing_left();
 }
+
+#[test]
+fn variables_come_from_a_file_that_an_init_container_wrote() {
+    let Some(instance) = Instance::new("envfile") else { return };
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: envfile}
+spec:
+  terminationGracePeriodSeconds: 1
+  initContainers:
+  - name: writer
+    image: host
+    command:
+    - sh
+    - -c
+    - mkdir /data/conf && printf '%s\n' "KEY='a \$value'" > /data/conf/env && ln -s /etc /data/out
+    volumeMounts: [{name: data, mountPath: /data}]
+  containers:
+  - name: c
+    image: host
+    command: [sleep, "1000"]
+    env:
+    - name: FROM_FILE
+      valueFrom: {fileKeyRef: {volumeName: data, path: conf/env, key: KEY}}
+    - name: NONE
+      valueFrom: {fileKeyRef: {volumeName: data, path: conf/none, key: KEY, optional: true}}
+    - {name: BOTH, value: "<$(FROM_FILE)>"}
+  volumes: [{name: data, emptyDir: {}}]
+"#;
+    instance.apply(manifest);
+    instance.wait_running("envfile");
+    let said = instance.sh("envfile", "c", "echo \"$FROM_FILE|$BOTH|${NONE-unset}\"");
+    assert_eq!(said, "a $value|<a $value>|unset\n");
+    instance.delete("envfile");
+    for (path, key, story) in [
+        ("conf/env", "none", "environment variable key \"none\" not found in file \"conf/env\""),
+        // What leads out of the volume is not followed.
+        (
+            "out/passwd",
+            "KEY",
+            "failed to open environment variable file \"out/passwd\": EXDEV: Cross-device link",
+        ),
+    ] {
+        let wanted = format!("path: {path}, key: {key}}}}}");
+        instance.apply(&manifest.replacen("path: conf/env, key: KEY}}", &wanted, 1));
+        let status = instance.wait_for("envfile", |status| {
+            let waiting = &status["containerStatuses"][0]["state"]["waiting"];
+            waiting["reason"] == "CreateContainerConfigError"
+        });
+        assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["message"], story);
+        instance.delete("envfile");
+    }
+    instance.assert_nothing_left();
+}

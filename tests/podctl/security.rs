@@ -154,3 +154,33 @@ spec:
     }
     instance.assert_nothing_left();
 }
+
+#[test]
+fn an_app_armor_profile_needs_a_kernel_that_has_them() {
+    let Some(instance) = Instance::new("apparmor") else { return };
+    let context = "{appArmorProfile: {type: Localhost, localhostProfile: runp-test-none}}";
+    instance.apply(&manifest(context));
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let (reason, story) = match enabled.is_ok_and(|enabled| enabled.starts_with('Y')) {
+        true => ("RunContainerError", "apply AppArmor profile: exec runp-test-none"),
+        false => (
+            "CreateContainerConfigError",
+            "Cannot enforce AppArmor: AppArmor is not enabled on the host",
+        ),
+    };
+    let status = instance.wait_for("secure", |status| {
+        status["containerStatuses"][0]["state"]["waiting"]["reason"] == reason
+    });
+    let message = &status["containerStatuses"][0]["state"]["waiting"]["message"];
+    assert!(message.as_str().unwrap().contains(story), "{message}");
+    instance.delete("secure");
+    instance.apply(&manifest("{appArmorProfile: {type: Unconfined}}"));
+    instance.wait_running("secure");
+    instance.delete("secure");
+    let context = manifest("{appArmorProfile: {type: RuntimeDefault}}");
+    let refused = "spec.containers[0].securityContext.appArmorProfile.type: Forbidden: \
+                   \"RuntimeDefault\" is not supported by runp yet, only \"Localhost\", \
+                   \"Unconfined\": runp brings no profile of its own";
+    instance.podctl(&["apply", "-f", &instance.manifest(&context)]).fails(1, refused);
+    instance.assert_nothing_left();
+}

@@ -51,12 +51,15 @@ fn bundle(manifest: &str) -> Value {
     let user = translate::credentials(&pod, user).unwrap();
     let path = Path::new;
     let objects = Objects::default();
-    let sources = Sources { objects: &objects, ip: Some("10.88.0.5"), node: &Node::default() };
+    let files = env::Files::new();
+    let sources =
+        Sources { objects: &objects, files: &files, ip: Some("10.88.0.5"), node: &Node::default() };
     let env = env::resolve(&pod, container, &sources).unwrap();
     let mounts = container.volume_mounts.iter().flatten();
     let mounted = mounts.map(|mount| Source {
         path: if mount.name == "etc" { "/etc".into() } else { path("/volumes").join(&mount.name) },
         read_only: false,
+        layers: Vec::new(),
     });
     let mounted: Vec<Source> = mounted.collect();
     let machine = Machine {
@@ -87,6 +90,7 @@ fn bundle(manifest: &str) -> Value {
         },
         machine: &machine,
         seccomp: None,
+        app_armor: None,
         host_devices: &[device()],
     });
     let mut spec = serde_json::to_value(spec.unwrap()).unwrap();

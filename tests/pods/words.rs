@@ -35,7 +35,7 @@ pub fn describe(event: &Event) -> String {
         Event::Measured { .. } => "the pod has been measured".into(),
         Event::SandboxExited { attempt } => format!("sandbox {attempt} dies"),
         Event::SandboxStopped { attempt, .. } => format!("sandbox {attempt} is gone"),
-        Event::ImagePulling { container } => format!("{container} pulls its image"),
+        Event::ImagePulling { container, .. } => format!("{container} pulls its image"),
         Event::ImageReady { container, .. } => format!("{container} has its image"),
         Event::ImageFailed { container, .. } => format!("{container} has no image"),
         Event::ContainerStarted { container, attempt, .. } => {

@@ -390,14 +390,16 @@ impl World {
             self.after_ms(1, Event::SecretsMissing { names });
         }
         if let Some((fault, message)) = program.image_fails {
-            return self.after_ms(1, Event::ImageFailed { container, fault, message });
+            let failed = Event::ImageFailed { container, volume: None, fault, message };
+            return self.after_ms(1, failed);
         }
         let image = roster::find(&self.pod, &container).unwrap().1.image.clone();
         let image = format!("docker.io/library/{}", image.unwrap());
         let image_id = format!("{image}@sha256:0a3f");
         let takes: i64 = program.pulls.unwrap_or_default().as_millis().try_into().unwrap();
         let pulled = program.pulls.map(|_| {
-            self.after_ms(1, Event::ImagePulling { container: container.clone() });
+            let container = container.clone();
+            self.after_ms(1, Event::ImagePulling { container, volume: None });
             Pulled { took: takes as u64, with_waiting: takes as u64, size: 4096 }
         });
         let ready = Event::ImageReady {

@@ -120,10 +120,12 @@ fn uses(pod: &Pod, image: &Image) -> bool {
         return true;
     }
     let spec = pod.spec.as_ref();
+    let volumes = spec.into_iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let of_volumes = volumes.filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
     let containers = spec
         .into_iter()
         .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-    let wanted =
-        containers.filter_map(|container| Reference::parse(container.image.as_deref()?).ok());
+    let of_containers = containers.filter_map(|container| container.image.as_deref());
+    let wanted = of_containers.chain(of_volumes).filter_map(|name| Reference::parse(name).ok());
     wanted.map(|name| name.to_string()).any(|name| image.names.contains(&name))
 }

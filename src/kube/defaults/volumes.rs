@@ -1,6 +1,6 @@
 //! Volumes.
 
-use super::fill;
+use super::{fill, pull_policy};
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, EmptyDirVolumeSource, ProjectedVolumeSource, Volume,
 };
@@ -28,6 +28,10 @@ pub fn defaults(volume: &mut Volume) {
     if let Some(source) = &mut volume.downward_api {
         source.default_mode.get_or_insert(MODE);
         source.items.iter_mut().flatten().for_each(downward);
+    }
+    if let Some(source) = &mut volume.image {
+        let policy = pull_policy(source.reference.as_deref().unwrap_or_default());
+        fill(&mut source.pull_policy, policy);
     }
     volume.projected.iter_mut().for_each(projected);
 }

@@ -3,9 +3,10 @@
 
 use super::super::cause::Causes;
 use super::super::quantity::Quantity;
-use super::names;
+use super::{names, volumes};
 use k8s_openapi::api::core::v1::{
-    Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
+    Container, EnvFromSource, EnvVarSource, FileKeySelector, ObjectFieldSelector,
+    ResourceFieldSelector,
 };
 
 /// Fields of a pod that a variable can hold, sorted.
@@ -84,6 +85,9 @@ fn value_from(causes: &mut Causes, path: &str, source: &EnvVarSource, literal: &
     if let Some(source) = &source.secret_key_ref {
         key(causes, &format!("{path}.secretKeyRef"), &source.name, &source.key);
     }
+    if let Some(source) = &source.file_key_ref {
+        file_key(causes, &format!("{path}.fileKeyRef"), source);
+    }
     let given = [
         source.field_ref.is_some(),
         source.resource_field_ref.is_some(),
@@ -101,6 +105,17 @@ fn value_from(causes: &mut Causes, path: &str, source: &EnvVarSource, literal: &
         _ => "may not have more than one field specified at a time",
     };
     causes.invalid(path, "", why);
+}
+
+fn file_key(causes: &mut Causes, path: &str, source: &FileKeySelector) {
+    let given = [("key", &source.key), ("path", &source.path), ("volumeName", &source.volume_name)];
+    for (field, _) in given.iter().filter(|(_, given)| given.is_empty()) {
+        causes.required(format_args!("{path}.{field}"));
+    }
+    if let Some(why) = names::env_name(&source.key).filter(|_| !source.key.is_empty()) {
+        causes.invalid(format_args!("{path}.key"), &source.key, why);
+    }
+    volumes::descending(causes, &format!("{path}.path"), &source.path);
 }
 
 fn env_from(causes: &mut Causes, path: &str, source: &EnvFromSource) {

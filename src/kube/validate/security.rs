@@ -3,7 +3,7 @@
 use super::super::cause::Causes;
 use super::{containers, volumes};
 use k8s_openapi::api::core::v1::{
-    PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
+    AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
 };
 use std::collections::BTreeSet;
 
@@ -34,6 +34,9 @@ pub fn pod(causes: &mut Causes, context: &PodSecurityContext) {
     sysctls(causes, context.sysctls.as_deref().unwrap_or_default());
     if let Some(profile) = &context.seccomp_profile {
         seccomp(causes, &format!("{path}.seccompProfile"), profile);
+    }
+    if let Some(profile) = &context.app_armor_profile {
+        app_armor(causes, &format!("{path}.appArmorProfile"), profile);
     }
 }
 
@@ -118,6 +121,9 @@ pub fn container(causes: &mut Causes, path: &str, context: &SecurityContext, spe
     if let Some(profile) = &context.seccomp_profile {
         seccomp(causes, &format!("{path}.seccompProfile"), profile);
     }
+    if let Some(profile) = &context.app_armor_profile {
+        app_armor(causes, &format!("{path}.appArmorProfile"), profile);
+    }
     if context.allow_privilege_escalation == Some(false) {
         escalation(causes, path, context);
     }
@@ -135,6 +141,33 @@ fn escalation(causes: &mut Causes, path: &str, context: &SecurityContext) {
         let why = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
         causes.invalid_number(path, value, why);
     }
+}
+
+fn app_armor(causes: &mut Causes, path: &str, profile: &AppArmorProfile) {
+    const MAX_NAME: usize = 4095;
+    let name = format!("{path}.localhostProfile");
+    match (profile.type_.as_str(), profile.localhost_profile.as_deref()) {
+        ("", _) => {
+            let why = "type is required when appArmorProfile is set";
+            return causes.required_because(format_args!("{path}.type"), why);
+        }
+        ("Localhost", None | Some("")) => {
+            causes.required_because(name, "must be set when AppArmor type is Localhost");
+        }
+        ("Localhost", Some(given)) if given.trim() != given => {
+            causes.invalid(name, given, "must not be padded with whitespace");
+        }
+        ("Localhost", Some(given)) if given.len() > MAX_NAME => {
+            let cause = format!("{name}: Too long: may not be more than {MAX_NAME} bytes");
+            causes.0.push(cause);
+        }
+        ("Localhost", Some(_)) | (_, None) => {}
+        (_, Some(given)) => {
+            causes.invalid(name, given, "can only be set when AppArmor type is Localhost");
+        }
+    }
+    let kinds = ["Localhost", "RuntimeDefault", "Unconfined"];
+    causes.one_of(format_args!("{path}.type"), &profile.type_, &kinds);
 }
 
 fn seccomp(causes: &mut Causes, path: &str, profile: &SeccompProfile) {

@@ -86,6 +86,14 @@ fn content(causes: &mut Causes, path: &str, volume: &Volume, kind: &str) {
         mode(causes, &format!("{path}.defaultMode"), source.default_mode);
         downward(causes, path, source.items.as_deref());
     }
+    if let ("image", Some(source)) = (kind, &volume.image) {
+        if source.reference.as_deref().unwrap_or_default().is_empty() {
+            causes.required(format_args!("{path}.reference"));
+        }
+        let policy = source.pull_policy.as_deref().unwrap_or("Always");
+        let policies = ["Always", "IfNotPresent", "Never"];
+        causes.one_of(format_args!("{path}.pullPolicy"), policy, &policies);
+    }
     if let ("projected", Some(source)) = (kind, &volume.projected) {
         projected(causes, path, source);
     }

@@ -1,10 +1,10 @@
 //! One instance of a container: image, user, bundle, process; and its removal.
 
-use super::image::{Found, find, missing_secrets};
+use super::image::{Found, find, missing_secrets, of_volumes};
 use super::inputs::{self, Mounted};
 use super::{Place, sandbox};
 use crate::error::{Context, Error, Result};
-use crate::image;
+use crate::image::{self, Image};
 use crate::kube::roster::{self, Role};
 use crate::oci::bundle::Bundle;
 use crate::oci::ops::{self, CreateOptions};
@@ -18,6 +18,7 @@ use crate::sys::{fork, fs};
 use k8s_openapi::api::core::v1::Container;
 use nix::fcntl::OFlag;
 use oci_spec::runtime::{LinuxSeccomp, Spec};
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -35,11 +36,17 @@ pub fn start(
     if !missing.is_empty() {
         reply.send(&Event::SecretsMissing { names: missing })?;
     }
-    let found = match find(place, container, reply) {
-        Ok(found) => found,
-        Err((fault, message)) => {
+    let images = of_volumes(place, container, reply)
+        .map_err(|(image, fault)| (Some(image), fault))
+        .and_then(|volumes| {
+            let own = find(place, container, reply).map_err(|fault| (None, fault))?;
+            Ok((own, volumes))
+        });
+    let (found, volumes) = match images {
+        Ok(images) => images,
+        Err((volume, (fault, message))) => {
             let container = name.to_owned();
-            return reply.send(&Event::ImageFailed { container, fault, message });
+            return reply.send(&Event::ImageFailed { container, volume, fault, message });
         }
     };
     fault::worker("container: image found");
@@ -58,6 +65,7 @@ pub fn start(
         id: state::container_id(&place.uid, name, attempt),
         attempt,
         found,
+        volumes,
     };
     let container = name.to_owned();
     reply.send(&match instance.start() {
@@ -93,6 +101,16 @@ struct Instance<'a> {
     id: String,
     attempt: u32,
     found: Found,
+    /// The images of volumes, by the volumes' names.
+    volumes: BTreeMap<String, Image>,
+}
+
+/// What the manifest refers to, read and opened.
+struct Given {
+    env: Vec<(String, String)>,
+    mounted: Mounted,
+    seccomp: Option<LinuxSeccomp>,
+    app_armor: Option<String>,
 }
 
 impl Instance<'_> {
@@ -104,19 +122,13 @@ impl Instance<'_> {
         }
         self.verify_user().map_err(at(StartStage::Config))?;
         let ip = self.state.sandbox.ip.as_deref();
-        let env =
-            inputs::environment(self.place, self.container, ip).map_err(at(StartStage::Config))?;
-        let mounted =
-            inputs::mounts(self.place, self.container, &env).map_err(at(StartStage::Config))?;
-        let seccomp =
-            inputs::seccomp(self.place, self.container).map_err(at(StartStage::Config))?;
+        let given = self.given(ip).map_err(at(StartStage::Config))?;
         sandbox::restore_hosts(self.place, ip).map_err(at(StartStage::Config))?;
         fault::worker("container: inputs read");
         let user = self.user().map_err(at(StartStage::Create))?;
         self.make_places(&dir).map_err(at(StartStage::Create))?;
         fault::worker("container: places made");
-        let spec =
-            self.spec(&user, (&env, &mounted, seccomp.as_ref())).map_err(at(StartStage::Create))?;
+        let spec = self.spec(&user, &given).map_err(at(StartStage::Create))?;
         write_json(&dir.join("config.json"), &spec).map_err(at(StartStage::Create))?;
         fault::worker("container: configured");
         self.take_stdio(&user).map_err(at(StartStage::Create))?;
@@ -132,6 +144,15 @@ impl Instance<'_> {
         let started = ops::run_detached(&bundle, &options).map_err(at(StartStage::Start))?;
         fault::worker("container: started");
         Ok(started.pid)
+    }
+
+    fn given(&self, ip: Option<&str>) -> Result<Given> {
+        let (place, container) = (self.place, self.container);
+        let env = inputs::environment(place, container, ip)?;
+        let mounted = inputs::mounts(place, container, &env, &self.volumes)?;
+        let seccomp = inputs::seccomp(place, container)?;
+        let app_armor = inputs::app_armor(place, container)?;
+        Ok(Given { env, mounted, seccomp, app_armor })
     }
 
     fn verify_user(&self) -> Result<()> {
@@ -175,11 +196,7 @@ impl Instance<'_> {
         set_mode(&log, 0o666)
     }
 
-    fn spec(
-        &self,
-        user: &Credentials,
-        (env, mounted, seccomp): (&[(String, String)], &Mounted, Option<&LinuxSeccomp>),
-    ) -> Result<Spec> {
+    fn spec(&self, user: &Credentials, given: &Given) -> Result<Spec> {
         let place = self.place;
         let paths = &place.config.paths;
         let hidden = state_directories(paths);
@@ -192,7 +209,7 @@ impl Instance<'_> {
             id: &self.id,
             attempt: self.attempt,
             image: &self.found.image,
-            env,
+            env: &given.env,
             user,
             sandbox: &Sandbox {
                 id: &self.state.sandbox.id,
@@ -207,11 +224,12 @@ impl Instance<'_> {
                 resolv_conf: &file("resolv.conf"),
                 termination_log: &place.termination_log(&self.id),
                 shm: &sandbox::shm(place),
-                volumes: &mounted.sources,
+                volumes: &given.mounted.sources,
                 hidden: &hidden,
             },
             machine: &sandbox::machine()?,
-            seccomp,
+            seccomp: given.seccomp.as_ref(),
+            app_armor: given.app_armor.as_deref(),
             host_devices: &devices,
         })
     }

@@ -9,6 +9,7 @@ use crate::pod::event::{Event, ImageFault, Pulled};
 use crate::pod::objects;
 use crate::pod::worker::Reply;
 use k8s_openapi::api::core::v1::{Container, Secret};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long a registry may be silent.
@@ -29,33 +30,79 @@ pub struct Found {
 /// Why there is none; the machine adds the kubelet's words.
 type Fault = (ImageFault, String);
 
+/// The images of the volumes that `container` mounts, by the volumes' names; pulled if need be. The
+/// name of the image that cannot be had comes with the fault.
+pub fn of_volumes(
+    place: &Place,
+    container: &Container,
+    reply: &mut Reply,
+) -> std::result::Result<BTreeMap<String, Image>, (String, Fault)> {
+    let mut images = BTreeMap::new();
+    for volume in place.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let Some(source) = &volume.image else { continue };
+        if !container.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name) {
+            continue;
+        }
+        let name = source.reference.as_deref().unwrap_or_default();
+        let wanted = Wanted { name, policy: source.pull_policy.as_deref() };
+        let pulling =
+            Event::ImagePulling { container: container.name.clone(), volume: Some(name.into()) };
+        let found = match name {
+            image::HOST => Err((ImageFault::InvalidName, "use a hostPath volume".to_owned())),
+            _ => wanted.find(place, &pulling, reply),
+        };
+        images.insert(volume.name.clone(), found.map_err(|fault| (name.into(), fault))?.image);
+    }
+    Ok(images)
+}
+
 /// Finds the image that `container` wants, and pulls it if need be.
 pub fn find(
     place: &Place,
     container: &Container,
     reply: &mut Reply,
 ) -> std::result::Result<Found, Fault> {
-    let wanted = container.image.as_deref().unwrap_or_default();
-    if wanted == image::HOST {
-        let (name, id) = (wanted.into(), wanted.into());
+    let name = container.image.as_deref().unwrap_or_default();
+    if name == image::HOST {
+        let (name, id) = (name.into(), name.into());
         return Ok(Found { name, id, image: image::host(), pulled: None });
     }
-    let reference =
-        Reference::parse(wanted).map_err(|error| (ImageFault::InvalidName, error.to_string()))?;
-    let inspect = |error: Error| (ImageFault::Inspect, error.to_string());
-    let store = Store::open(&place.config.paths.lib.join("images")).map_err(inspect)?;
-    let there = store.find(&reference).map_err(inspect)?;
-    let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-    match there {
-        Some(image) if policy != "Always" => {
-            store.touch(&image).map_err(inspect)?;
-            Ok(found(&reference, image, None))
-        }
-        None if policy == "Never" => Err((ImageFault::NeverPull, String::new())),
-        _ => {
-            let lost = |error: Error| (ImageFault::Pull, error.to_string());
-            reply.send(&Event::ImagePulling { container: container.name.clone() }).map_err(lost)?;
-            pull(place, &store, &reference, policy)
+    let wanted = Wanted { name, policy: container.image_pull_policy.as_deref() };
+    let pulling = Event::ImagePulling { container: container.name.clone(), volume: None };
+    wanted.find(place, &pulling, reply)
+}
+
+/// An image as a manifest names it.
+struct Wanted<'a> {
+    name: &'a str,
+    policy: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Reports `pulling` should it have to be pulled.
+    fn find(
+        &self,
+        place: &Place,
+        pulling: &Event,
+        reply: &mut Reply,
+    ) -> std::result::Result<Found, Fault> {
+        let reference = Reference::parse(self.name)
+            .map_err(|error| (ImageFault::InvalidName, error.to_string()))?;
+        let inspect = |error: Error| (ImageFault::Inspect, error.to_string());
+        let store = Store::open(&place.config.paths.lib.join("images")).map_err(inspect)?;
+        let there = store.find(&reference).map_err(inspect)?;
+        let policy = self.policy.unwrap_or("IfNotPresent");
+        match there {
+            Some(image) if policy != "Always" => {
+                store.touch(&image).map_err(inspect)?;
+                Ok(found(&reference, image, None))
+            }
+            None if policy == "Never" => Err((ImageFault::NeverPull, String::new())),
+            _ => {
+                let lost = |error: Error| (ImageFault::Pull, error.to_string());
+                reply.send(pulling).map_err(lost)?;
+                pull(place, &store, &reference, policy)
+            }
         }
     }
 }

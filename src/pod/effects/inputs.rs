@@ -3,22 +3,26 @@
 use super::Place;
 use super::sandbox::{memory_dir, node_memory};
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 use crate::pod::node::host_ip;
 use crate::pod::references::{Names, Objects};
 use crate::pod::translate::downward::Node;
-use crate::pod::translate::env::{Sources, resolve};
+use crate::pod::translate::env::{Files, Sources, resolve};
 use crate::pod::translate::{Source, expand_strictly, seccomp};
 use crate::pod::volumes::{self, Dirs, Setup};
-use crate::sys::fs;
 use crate::sys::path::{fd_path, open_beneath};
+use crate::sys::{Errno, fs};
 use k8s_openapi::api::core::v1::{Container, Volume};
 use nix::fcntl::OFlag;
 use oci_spec::runtime::LinuxSeccomp;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Larger files are no profiles.
 const MAX_PROFILE: u64 = 4 << 20;
+/// What a program can be given as its environment, more or less.
+const MAX_ENV: u64 = 1 << 20;
 
 /// What a container's `volumeMounts` mount. Some are descriptors, which the runtime must inherit.
 #[derive(Debug, Default)]
@@ -66,9 +70,36 @@ pub fn environment(
 ) -> Result<Vec<(String, String)>> {
     let names = Names::of_container(container);
     let objects = Objects::read(&place.config.paths, &place.pod, &names)?;
+    let files = env_files(place, container)?;
     let is_told = container.env.iter().flatten().any(|variable| variable.value_from.is_some());
     let node = if is_told { node(place) } else { Node::default() };
-    resolve(&place.pod, container, &Sources { objects: &objects, ip, node: &node })
+    resolve(&place.pod, container, &Sources { objects: &objects, files: &files, ip, node: &node })
+}
+
+/// The files that variables are taken from, by volume and path. They are the containers' own, so
+/// whatever stands in their place is no reason to wait or to grow.
+fn env_files(place: &Place, container: &Container) -> Result<Files> {
+    let (disk, memory) = (place.dir.join("volumes"), memory_dir(place).join("volumes"));
+    let dirs = Dirs { disk: &disk, memory: &memory };
+    let mut files = Files::new();
+    for variable in container.env.iter().flatten() {
+        let source = variable.value_from.as_ref().and_then(|from| from.file_key_ref.as_ref());
+        let Some(source) = source else { continue };
+        let volume = volumes_of(place).iter().find(|it| it.name == source.volume_name);
+        let volume = volume.filter(|it| it.empty_dir.is_some()).ok_or_else(|| {
+            Error::user(format!("there is no emptyDir volume {:?} in the pod", source.volume_name))
+        })?;
+        let read = volumes::read(&volumes::path(volume, dirs), Path::new(&source.path), MAX_ENV);
+        let text =
+            match read {
+                Err(error) if error.errno() == Some(Errno::ENOENT) => None,
+                read => Some(read.doing(|| {
+                    format!("failed to open environment variable file {:?}", source.path)
+                })?),
+            };
+        files.insert((source.volume_name.clone(), source.path.clone()), text);
+    }
+    Ok(files)
 }
 
 /// The seccomp profile in a file that the container names. It lies below the instance's directory of
@@ -92,8 +123,30 @@ pub fn seccomp(place: &Place, container: &Container) -> Result<Option<LinuxSecco
     loaded.map(Some)
 }
 
-/// What the container mounts; the errors are the kubelet's.
-pub fn mounts(place: &Place, container: &Container, env: &[(String, String)]) -> Result<Mounted> {
+/// The AppArmor profile that the container names, its own before the pod's; `None` if it is to be
+/// unconfined. It has to be loaded: else the runtime says so.
+pub fn app_armor(place: &Place, container: &Container) -> Result<Option<String>> {
+    let own = container.security_context.as_ref().and_then(|own| own.app_armor_profile.as_ref());
+    let spec = place.pod.spec.as_ref();
+    let of_pod = spec.and_then(|spec| spec.security_context.as_ref()?.app_armor_profile.as_ref());
+    let Some(profile) = own.or(of_pod).filter(|profile| profile.type_ == "Localhost") else {
+        return Ok(None);
+    };
+    let enabled = fs::read_kernel_file(Path::new("/sys/module/apparmor/parameters/enabled"));
+    if !enabled.is_ok_and(|enabled| enabled.starts_with('Y')) {
+        let why = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        return Err(Error::user(why));
+    }
+    Ok(profile.localhost_profile.clone())
+}
+
+/// What the container mounts; the errors are the kubelet's. `images` are those of its volumes.
+pub fn mounts(
+    place: &Place,
+    container: &Container,
+    env: &[(String, String)],
+    images: &BTreeMap<String, Image>,
+) -> Result<Mounted> {
     let (disk, memory) = (place.dir.join("volumes"), memory_dir(place).join("volumes"));
     let dirs = Dirs { disk: &disk, memory: &memory };
     let mut mounted = Mounted::default();
@@ -103,7 +156,11 @@ pub fn mounts(place: &Place, container: &Container, env: &[(String, String)]) ->
             let field = format!("volumeMounts[{index}].name");
             Error::user(format!("{field}: there is no volume {:?} in the pod", mount.name))
         })?;
-        let path = volumes::path(volume, dirs);
+        let layers = images.get(&volume.name).map(|image| image.layers.clone()).unwrap_or_default();
+        let path = match layers.as_slice() {
+            [only] => only.clone(),
+            _ => volumes::path(volume, dirs),
+        };
         let read_only = volumes::is_read_only(volume);
         let expression = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty());
         let sub_path = match expression {
@@ -115,7 +172,13 @@ pub fn mounts(place: &Place, container: &Container, env: &[(String, String)]) ->
             Some(sub_path) => {
                 let sub_path = Path::new(&sub_path);
                 volumes::check_sub_path(sub_path)?;
-                let opened = volumes::open_sub_path(&path, sub_path).doing(|| {
+                let opened = match layers.len() {
+                    0 => volumes::open_sub_path(&path, sub_path),
+                    1 => volumes::find_sub_path(&path, sub_path),
+                    _ => Err(Error::user("the image has more than one layer")
+                        .hint("mount the image without a subPath")),
+                };
+                let opened = opened.doing(|| {
                     let (volume, container) = (&mount.name, &container.name);
                     format!(
                         "failed to prepare subPath for volumeMount {volume:?} of container \
@@ -127,7 +190,7 @@ pub fn mounts(place: &Place, container: &Container, env: &[(String, String)]) ->
                 path
             }
         };
-        mounted.sources.push(Source { path, read_only });
+        mounted.sources.push(Source { path, read_only, layers });
     }
     Ok(mounted)
 }

@@ -2,17 +2,24 @@
 //! earlier one of its name.
 
 use super::downward::{self, Node};
+use super::envfile;
 use super::process::expand;
 use crate::error::{Error, Result};
 use crate::kube::Pod;
 use crate::pod::references::{Objects, found};
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVarSource};
+use std::collections::BTreeMap;
+
+/// Texts by volume and path; `None` for a file that is not there.
+pub type Files = BTreeMap<(String, String), Option<String>>;
 
 /// What variables are made of besides the manifest.
 #[derive(Clone, Debug)]
 pub struct Sources<'a> {
     /// The objects that the container refers to.
     pub objects: &'a Objects,
+    /// The files that it takes variables from.
+    pub files: &'a Files,
     /// The pod's address.
     pub ip: Option<&'a str>,
     /// The node.
@@ -101,6 +108,16 @@ fn value_of(
             format!("couldn't find key {} in Secret {namespace}/{}", it.key, it.name)
         });
     }
+    if let Some(it) = &source.file_key_ref {
+        let text = sources.files.get(&(it.volume_name.clone(), it.path.clone()));
+        let value = match text.and_then(Option::as_ref) {
+            Some(text) => envfile::value(text, &it.key)?,
+            None => None,
+        };
+        let missing =
+            || format!("environment variable key {:?} not found in file {:?}", it.key, it.path);
+        return found(value, it.optional, missing);
+    }
     Err(Error::user("env valueFrom without a source that runp knows"))
 }
 
@@ -122,7 +139,10 @@ mod tests {
         whole.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
         let container = serde_json::from_value(whole).unwrap();
         let node = Node::default();
-        let sources = Sources { objects: &objects, ip: Some("10.88.0.2"), node: &node };
+        let key = ("data".to_owned(), "env".to_owned());
+        let files = Files::from([(key, Some("K='from a file'\n".to_owned()))]);
+        let sources =
+            Sources { objects: &objects, files: &files, ip: Some("10.88.0.2"), node: &node };
         let env = resolve(&pod, &container, &sources)?;
         Ok(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
     }
@@ -130,6 +150,10 @@ mod tests {
     #[test]
     fn variables_come_from_everywhere_in_order() {
         let key = |kind: &str, name: &str, key: &str| json!({kind: {"name": name, "key": key}});
+        let file = |key: &str, optional: bool| {
+            json!({"fileKeyRef":
+            {"volumeName": "data", "path": "env", "key": key, "optional": optional}})
+        };
         let container = json!({
             "envFrom": [{"configMapRef": {"name": "cm"}}, {"prefix": "P_", "secretRef": {"name": "s"}},
                         {"configMapRef": {"name": "none", "optional": true}}],
@@ -141,6 +165,8 @@ mod tests {
                 {"name": "F", "valueFrom":
                     {"configMapKeyRef": {"name": "cm", "key": "none", "optional": true}}},
                 {"name": "G", "value": "$(E)/$(F)"},
+                {"name": "H", "valueFrom": file("K", false)},
+                {"name": "I", "valueFrom": file("none", true)},
             ],
         });
         let expected = [
@@ -151,6 +177,7 @@ mod tests {
             "D=hunter2",
             "E=10.88.0.2",
             "G=10.88.0.2/$(F)",
+            "H=from a file",
         ];
         assert_eq!(env(container).unwrap(), expected);
     }
@@ -163,6 +190,11 @@ mod tests {
             (key("configMapKeyRef", "cm"), "couldn't find key k in ConfigMap ns/cm"),
             (key("secretKeyRef", "x"), "secret \"x\" not found"),
             (key("secretKeyRef", "s"), "couldn't find key k in Secret ns/s"),
+            (
+                json!({"env": [{"name": "X", "valueFrom": {"fileKeyRef":
+                    {"volumeName": "data", "path": "env", "key": "none"}}}]}),
+                "environment variable key \"none\" not found in file \"env\"",
+            ),
             (json!({"envFrom": [{"secretRef": {"name": "y"}}]}), "secret \"y\" not found"),
         ] {
             assert_eq!(env(container).unwrap_err().to_string(), expected);

@@ -3,6 +3,7 @@
 
 pub mod downward;
 pub mod env;
+mod envfile;
 mod mounts;
 pub mod names;
 mod process;
@@ -53,6 +54,8 @@ pub struct Input<'a> {
     pub machine: &'a Machine,
     /// The profile of the file that the container names ([`seccomp::Wanted::File`]).
     pub seccomp: Option<&'a LinuxSeccomp>,
+    /// The AppArmor profile that the container names.
+    pub app_armor: Option<&'a str>,
     /// Every device of the host, for a privileged container.
     pub host_devices: &'a [LinuxDevice],
 }
@@ -148,6 +151,7 @@ pub fn spec(input: &Input<'_>) -> Result<Spec> {
                 "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
             },
             "noNewPrivileges": context.allow_privilege_escalation == Some(false),
+            "apparmorProfile": input.app_armor,
             "oomScoreAdj": score.max(input.machine.least_oom_score_adj),
         },
         "root": {

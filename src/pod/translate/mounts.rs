@@ -14,6 +14,8 @@ pub struct Source {
     pub path: PathBuf,
     /// Read-only whatever the manifest says.
     pub read_only: bool,
+    /// Of an image, lowest first; with several `path` does not count.
+    pub layers: Vec<PathBuf>,
 }
 
 /// All mounts, in order. What a volume is mounted upon gives way to it.
@@ -97,7 +99,17 @@ fn volume(input: &Input<'_>, index: usize, mount: &VolumeMount) -> Result<(PathB
         Some("Bidirectional") => "rshared",
         _ => "rprivate",
     };
+    if source.layers.len() > 1 {
+        let options = [&rootfs::lower(&source.layers), "ro", "nosuid", "nodev", "noexec"];
+        let mount = json!({
+            "destination": destination, "type": "overlay", "source": "overlay", "options": options,
+        });
+        return Ok((destination, mount));
+    }
     let mut options = vec!["rbind", propagation];
+    if !source.layers.is_empty() {
+        options.extend(["nosuid", "nodev", "noexec"]);
+    }
     options.push(if source.read_only || mount.read_only == Some(true) { "ro" } else { "rw" });
     if matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")) {
         options.push("rro");

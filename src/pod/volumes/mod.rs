@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::Volume;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub use sub_path::{check as check_sub_path, open as open_sub_path};
+pub use sub_path::{check as check_sub_path, find as find_sub_path, open as open_sub_path, read};
 
 /// What volumes are made of.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ pub fn path(volume: &Volume, dirs: Dirs<'_>) -> PathBuf {
         Volume { secret: Some(_), .. } => (dirs.memory, "secret"),
         Volume { downward_api: Some(_), .. } => (dirs.memory, "downward-api"),
         Volume { projected: Some(_), .. } => (dirs.memory, "projected"),
+        Volume { image: Some(_), .. } => (dirs.disk, "image"),
         _ => (dirs.disk, "empty-dir"),
     };
     dir.join(format!("kubernetes.io~{plugin}")).join(&volume.name)
@@ -79,6 +80,10 @@ pub fn prepare(volume: &Volume, setup: &Setup<'_>) -> Result<PathBuf> {
     let path = path(volume, setup.dirs);
     if let Some(source) = &volume.host_path {
         return host_path::prepare(source);
+    }
+    if volume.image.is_some() {
+        // Its layers are in the store; the runtime mounts them where they are wanted.
+        return Ok(path);
     }
     let files = payload::files(volume, setup.pod, setup.objects, setup.node)?;
     path.parent().map_or(Ok(()), make_private_dir)?;

@@ -3,7 +3,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::path::open_below;
-use crate::sys::{Errno, fs};
+use crate::sys::{self, Errno, fs};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,6 +32,24 @@ pub fn open(root: &Path, path: &Path) -> Result<OwnedFd> {
         opened => opened.map_err(Error::from),
     }
     .doing(|| format!("open {} in {}", path.display(), root.display()))
+}
+
+/// As [`open`], of what is not to be changed: what is missing is an error.
+pub fn find(root: &Path, path: &Path) -> Result<OwnedFd> {
+    open_in(root, path, OFlag::O_PATH)
+        .doing(|| format!("open {} in {}", path.display(), root.display()))
+}
+
+/// The text of a regular file of at most `limit` bytes at `path` in the volume at `root`.
+pub fn read(root: &Path, path: &Path, limit: u64) -> Result<String> {
+    let file = open_in(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+    let bytes = fs::read_file_limited(&file.into(), limit)?;
+    String::from_utf8(bytes).map_err(|error| Error::user(error.to_string()))
+}
+
+fn open_in(root: &Path, path: &Path, flags: OFlag) -> sys::Result<OwnedFd> {
+    let volume = fs::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+    open_below(&volume, path, flags)
 }
 
 /// Makes the missing directories, each in the one that was opened before it.
