@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "podctl_cli/beside.rs"]
+mod beside;
 #[path = "podctl_cli/live.rs"]
 mod live;
 #[path = "podctl_cli/read.rs"]
 mod read;
+#[path = "podctl_cli/terminal.rs"]
+mod terminal;
 #[path = "podctl_cli/transcript.rs"]
 mod transcript;
 #[path = "podctl_cli/write.rs"]
@@ -79,7 +83,10 @@ fn a_wrong_command_line_is_told_in_kubectls_words() {
     let case = Case::new();
     let cases = [
         ("scale -f x", "error: unknown command \"scale\" for \"podctl\""),
-        ("gett", "error: unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
+        (
+            "gett",
+            "error: unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tset\n\tget\n",
+        ),
         ("get po --foo", "error: unknown flag: --foo\nSee 'podctl get --help' for usage."),
         ("get po -x", "error: unknown shorthand flag: 'x' in -x"),
         (
@@ -119,7 +126,10 @@ fn a_wrong_command_line_is_told_in_kubectls_words() {
         ("logs web --since=0", "error: --since must be greater than 0"),
         ("delete", "error: You must provide one or more resources by argument or filename."),
         ("delete pods", "error: resource(s) were provided, but no name was specified"),
-        ("delete po --all -l a=b", "error: cannot set --all and --selector at the same time"),
+        (
+            "delete po --all -l a=b",
+            "error: setting 'all' parameter but found a non empty selector. ",
+        ),
         (
             "delete po x --now --grace-period=3",
             "error: --now and --grace-period cannot be specified together",
@@ -150,7 +160,6 @@ fn what_is_not_there_is_not_found() {
         "get po x",
         "get po/x -oyaml",
         "describe pod x",
-        "logs x",
         "exec x -- true",
         "delete pod x",
         "tree x",
@@ -158,6 +167,8 @@ fn what_is_not_there_is_not_found() {
     ] {
         case.fails(line, "", missing);
     }
+    let logs = "error: error from server (NotFound): pods \"x\" not found in namespace \"default\"";
+    case.fails("logs x", "", logs);
     case.fails("get po x y", "", &format!("{missing}\n{}", missing.replace('x', "y")));
     let (status, out, _) = case.run("get po -ojson");
     assert_eq!(status, 0);

@@ -38,6 +38,19 @@ pub fn kubectl(error: &Error) {
     }
 }
 
+/// What is wrong with opening a file, in Go's words.
+pub fn opening(path: &str, error: &std::io::Error) -> String {
+    format!("open {path}: {}", go_words(error))
+}
+
+/// The system's words, as Go has them.
+pub fn go_words(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
 /// One line on standard error; when that is closed, there is nobody left to tell.
 fn stderr(line: &str) {
     drop(writeln!(std::io::stderr(), "{line}"));

@@ -9,7 +9,7 @@ pub const RULES: &[Rule] = &[
     idle("metadata.deletionGracePeriodSeconds", "the server sets it, as in Kubernetes"),
     idle("metadata.deletionTimestamp", "the server sets it, as in Kubernetes"),
     no("metadata.finalizers", "nothing here would ever remove one"),
-    no("metadata.generateName", "apply needs a name, as in kubectl"),
+    yes("metadata.generateName"),
     idle("metadata.generation", "the server sets it, as in Kubernetes"),
     yes("metadata.labels"),
     idle("metadata.managedFields", "the server sets it, as in Kubernetes"),

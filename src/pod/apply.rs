@@ -111,6 +111,15 @@ pub fn with_last_applied(given: &Value, namespace: &str) -> Result<Value> {
     Ok(given)
 }
 
+/// Notes `given` as what was applied last, as [`with_last_applied`] has it.
+pub fn note_last_applied(object: &mut Object, given: &Value) -> Result<()> {
+    let noted = with_last_applied(given, object.namespace())?;
+    let text = noted.pointer("/metadata/annotations").and_then(|all| all.get(LAST_APPLIED));
+    let text = text.and_then(Value::as_str).unwrap_or_default().to_owned();
+    object.metadata_mut().annotations.get_or_insert_default().insert(LAST_APPLIED.to_owned(), text);
+    Ok(())
+}
+
 /// How often a pod that takes its time to go is asked whether it can.
 const ASK: Duration = Duration::from_secs(3);
 

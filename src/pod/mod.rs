@@ -51,7 +51,7 @@ pub mod watch;
 pub mod worker;
 
 pub use listing::Detail;
-pub use usage::Usage;
+pub use usage::{NodeUsage, Usage};
 
 use crate::error::{Error, Kind, Result};
 use crate::image;

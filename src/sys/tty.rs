@@ -67,6 +67,15 @@ impl RawMode {
     }
 }
 
+impl RawMode {
+    /// Nothing is made of newlines that are written: another terminal has seen to them already.
+    pub fn pass_newlines_on(&self) -> Result<()> {
+        let mut modes = rustix::termios::tcgetattr(&self.terminal).map_err(errno)?;
+        modes.output_modes.remove(OutputModes::OPOST);
+        rustix::termios::tcsetattr(&self.terminal, OptionalActions::Now, &modes).map_err(errno)
+    }
+}
+
 impl Drop for RawMode {
     fn drop(&mut self) {
         // The terminal may be gone, and then there is nothing to mend.

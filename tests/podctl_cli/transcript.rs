@@ -64,7 +64,7 @@ fn run(case: &Case, line: &str) -> String {
 }
 
 /// Replaces what differs from run to run.
-fn mask(text: &str) -> String {
+pub fn mask(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let mut rest = line;

@@ -100,14 +100,18 @@ const ALONE: &[&str] = &[
     "run web --image=nginx --labels=a --dry-run=client",
 ];
 
-#[test]
-fn what_kubectl_says_alone_podctl_says_too() {
-    // The words of 1.32 and newer; Debian's 1.20 has others.
+/// Whether there is a kubectl with the words of 1.32 and newer; Debian's 1.20 has others.
+pub fn has_kubectl() -> bool {
     let version = Command::new("kubectl").args(["version", "--client"]).output();
     let version = version.map(|output| String::from_utf8(output.stdout).unwrap_or_default());
     let version = version.unwrap_or_default();
     let minor = version.split_once("Client Version: v1.").and_then(|(_, rest)| rest.get(..2));
-    if minor.and_then(|minor| minor.parse().ok()).is_none_or(|minor: u32| minor < 32) {
+    minor.and_then(|minor| minor.parse().ok()).is_some_and(|minor: u32| minor >= 32)
+}
+
+#[test]
+fn what_kubectl_says_alone_podctl_says_too() {
+    if !has_kubectl() {
         eprintln!("SKIP: no kubectl of 1.32 or newer is installed");
         return;
     }

@@ -8,13 +8,17 @@ use std::io::{self, Write};
 
 /// `value`, with a newline at the end.
 pub fn document(value: &Value) -> String {
+    indented(value, b"    ") + "\n"
+}
+
+/// As [`document`], with another indentation and no newline at its end.
+pub fn indented(value: &Value, indent: &'static [u8]) -> String {
     let mut bytes = Vec::with_capacity(4096);
-    let formatter = Go(PrettyFormatter::with_indent(b"    "));
+    let formatter = Go(PrettyFormatter::with_indent(indent));
     let mut serializer = Serializer::with_formatter(&mut bytes, formatter);
     // Neither a Value nor a Vec can fail; what was written is whole.
     let written = value.serialize(&mut serializer);
     debug_assert!(written.is_ok());
-    bytes.push(b'\n');
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

@@ -95,7 +95,7 @@ impl Template {
         if inner.is_empty() || inner.contains(['{', '}']) {
             return Err(format!(
                 "unexpected path string, expected a 'name1.name2' or '.name1.name2' or \
-                 '{{name1.name2}}' or '{{.name1.name2}}' (got {text:?})"
+                 '{{name1.name2}}' or '{{.name1.name2}}'"
             ));
         }
         let dot = if inner.starts_with(['.', '[']) { "" } else { "." };

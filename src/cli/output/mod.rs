@@ -9,7 +9,8 @@ pub mod table;
 mod tabs;
 pub mod yaml;
 
-use crate::error::{Context, Error, Result};
+use super::report::opening;
+use crate::error::{Error, Result};
 use crate::kube::Object;
 use custom::Custom;
 use jsonpath::{Missing, Template};
@@ -63,9 +64,11 @@ impl Format {
             "name" => Ok(Format::Name),
             "jsonpath" => json_path(some(given)?).map(Format::JsonPath),
             "jsonpath-as-json" => json_path(some(given)?).map(Format::JsonPathAsJson),
-            "jsonpath-file" => json_path(&file(some(given)?)?).map(Format::JsonPath),
+            "jsonpath-file" => json_path(&file("--template", some(given)?)?).map(Format::JsonPath),
             "custom-columns" => Custom::parse(given.unwrap_or_default()).map(Format::Columns),
-            "custom-columns-file" => Custom::parse_file(&file(some(given)?)?).map(Format::Columns),
+            "custom-columns-file" => {
+                Custom::parse_file(&file("template", some(given)?)?).map(Format::Columns)
+            }
             "go-template" | "go-template-file" | "template" | "templatefile" => {
                 Err(no_go_templates(text))
             }
@@ -94,8 +97,10 @@ fn json_path(text: &str) -> Result<Template> {
         .map_err(|why| Error::user(format!("error parsing jsonpath {text}, {why}")))
 }
 
-fn file(path: &str) -> Result<String> {
-    std::fs::read_to_string(path).doing(|| format!("error reading --template {path}"))
+fn file(what: &str, path: &str) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Error::user(format!("error reading {what} {path}, {}", opening(path, &error)))
+    })
 }
 
 /// Whether one object was asked for by name, or what there is.
@@ -161,7 +166,8 @@ pub fn value(object: &Object) -> Result<Value> {
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    if matches!(object, Object::Pod(_)) {
+    // A manifest that only passes through stays as it was written, as with kubectl.
+    if matches!(object, Object::Pod(_)) && object.metadata().uid.is_some() {
         complete(&mut value);
     }
     Ok(value)

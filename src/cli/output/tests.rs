@@ -45,7 +45,7 @@ fn a_pod_in_json_is_sorted_and_indented() {
     let mut pod = Pod::default();
     pod.metadata.name = Some("web".to_owned());
     let text = "{\n    \"apiVersion\": \"v1\",\n    \"kind\": \"Pod\",\n    \"metadata\": {\n        \
-                \"name\": \"web\"\n    },\n    \"status\": {}\n}\n";
+                \"name\": \"web\"\n    }\n}\n";
     assert_eq!(pods(std::slice::from_ref(&pod), Format::Json, Asked::One).unwrap(), text);
     assert_eq!(pods(&[pod.clone(), pod], Format::Name, Asked::Many).unwrap(), "pod/web\npod/web\n");
     let none = "apiVersion: v1\nitems: []\nkind: List\nmetadata:\n  resourceVersion: \"\"\n";

@@ -41,9 +41,8 @@ pub fn run(flags: &Flags) -> Outcome {
     if !["", "wide", "name"].contains(&output) {
         return Err(Error::user(format!("--output {output} is not available")).into());
     }
-    if let Some(order) = flags.sort_by.as_deref().filter(|order| !["name", "kind"].contains(order))
-    {
-        let text = format!("--sort-by accepts only name or kind, not {order:?}");
+    if flags.sort_by.as_deref().is_some_and(|order| !["name", "kind"].contains(&order)) {
+        let text = "--sort-by accepts only name or kind";
         return Err(Error::user(text).into());
     }
     let mut kinds = Resource::ALL.to_vec();

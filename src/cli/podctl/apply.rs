@@ -1,5 +1,7 @@
 //! `podctl apply`: manifests in, objects made or merged with what there is.
 
+mod last;
+
 use super::flags::{parse_bool, parse_duration};
 use super::write::{self, DryRun, Files, Printer, Sent, Unknown};
 use super::{Call, Outcome, done, files, tell};
@@ -13,7 +15,10 @@ use std::time::Duration;
 
 /// Flags of `apply`.
 #[derive(Args)]
+#[command(subcommand_precedence_over_arg = true)]
 pub struct Flags {
+    #[command(subcommand)]
+    last: Option<last::Last>,
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
@@ -66,6 +71,9 @@ pub struct Flags {
 
 /// Runs it: everything is checked before anything is stored.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
+    if let Some(last) = &flags.last {
+        return last::run(call, last);
+    }
     flags.files.needed()?;
     checked(flags)?;
     let mut printer = flags.sent.printer()?;
@@ -80,6 +88,12 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     for manifest in &mut manifests {
         write::place(call, &mut manifest.decoded)?;
         let mut object = manifest.decoded.object.clone();
+        if let Some(prefix) = &object.metadata().generate_name
+            && object.name().is_empty()
+        {
+            let text = format!("from {prefix}: cannot use generate name with apply");
+            return Err(Error::user(text).hint("podctl create -f makes a name").into());
+        }
         object.set_defaults();
         object.validate()?;
     }

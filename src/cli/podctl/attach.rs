@@ -51,9 +51,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         let text = match flags.words.len() {
             0 => "at least 1 argument is required for attach".to_owned(),
             _ => format!(
-                "expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw {}: {:?}",
+                "expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw {}: [{}]",
                 flags.words.len(),
-                flags.words
+                flags.words.join(" ")
             ),
         };
         return Err(Error::user(text).into());

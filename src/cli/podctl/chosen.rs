@@ -6,6 +6,35 @@ use super::write::Files;
 use super::{Call, files};
 use crate::error::{Error, Result};
 use crate::kube::{Fields, Object, Resource, Selector};
+use clap::Args;
+
+/// Which objects of a kind are meant: `--all`, `-A`, `-l` and `--field-selector`.
+#[derive(Args)]
+pub struct Selectors {
+    /// All objects of those kinds in the namespace
+    #[arg(long)]
+    pub all: bool,
+    /// Of all namespaces, with --all, -l or --field-selector
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Objects with these labels: app=nginx,env!=prod,tier in (a,b),!old
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Objects with these fields: status.phase=Failed,metadata.name!=web
+    #[arg(long, value_name = "SELECTOR")]
+    pub field_selector: Option<String>,
+}
+
+impl Selectors {
+    /// Nothing selected.
+    pub const NONE: Self =
+        Self { all: false, all_namespaces: false, selector: None, field_selector: None };
+
+    /// Whether there is anything to select by.
+    fn given(&self) -> bool {
+        self.all || self.selector.is_some() || self.field_selector.is_some()
+    }
+}
 
 /// What a command line says of them.
 pub struct Chosen<'a> {
@@ -15,14 +44,8 @@ pub struct Chosen<'a> {
     pub files: &'a Files,
     /// `TYPE NAME…`.
     pub words: &'a [String],
-    /// `-l`.
-    pub selector: Option<&'a str>,
-    /// `--field-selector`.
-    pub field_selector: Option<&'a str>,
-    /// `--all`.
-    pub all: bool,
-    /// `-A`.
-    pub all_namespaces: bool,
+    /// `--all`, `-l` and others.
+    pub selectors: &'a Selectors,
 }
 
 impl Chosen<'_> {
@@ -31,10 +54,7 @@ impl Chosen<'_> {
         verb: "",
         files: &Files { filename: Vec::new(), recursive: false, kustomize: None },
         words: &[],
-        selector: None,
-        field_selector: None,
-        all: false,
-        all_namespaces: false,
+        selectors: &Selectors::NONE,
     };
 
     /// The objects, as they are stored or, with `local`, as the manifests have them; and the errors
@@ -50,14 +70,15 @@ impl Chosen<'_> {
                  '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
             ));
         }
-        let selects = self.all || self.selector.is_some() || self.field_selector.is_some();
+        let selects = self.selectors.given();
         match resource::wanted(self.words)? {
             Wanted::Named(_) if selects => {
                 Err(Error::user("name cannot be provided when a selector is specified"))
             }
             Wanted::Named(items) => Ok(resource::found(call, &items)),
-            Wanted::All(_) if self.all && self.selector.is_some() => {
-                Err(Error::user("cannot set --all and --selector at the same time"))
+            Wanted::All(_) if self.selectors.all && self.selectors.selector.is_some() => {
+                // kubectl's words end so.
+                Err(Error::user("setting 'all' parameter but found a non empty selector. "))
             }
             Wanted::All(kinds) if selects => {
                 let mut found = Vec::new();
@@ -73,15 +94,22 @@ impl Chosen<'_> {
     }
 
     fn of_kind(&self, call: &Call, kind: Resource) -> Result<Vec<Object>> {
-        let selection = Selection::parse(kind, self.selector, self.field_selector)?;
-        let namespace = (!self.all_namespaces).then_some(call.namespace.as_str());
+        let Selectors { selector, field_selector, all_namespaces, .. } = self.selectors;
+        let selection = Selection::parse(kind, selector.as_deref(), field_selector.as_deref())?;
+        let namespace = (!all_namespaces).then_some(call.namespace.as_str());
         let mut found = call.engine.list_objects(kind, namespace)?;
         found.retain(|one| selection.matches(one));
         Ok(found)
     }
 
     fn of_files(&self, call: &Call, local: bool) -> Result<(Vec<Object>, Vec<Error>)> {
-        let selector = self.selector.map(Selector::parse).transpose()?.unwrap_or_default();
+        let selector = self
+            .selectors
+            .selector
+            .as_deref()
+            .map(Selector::parse)
+            .transpose()?
+            .unwrap_or_default();
         let (mut objects, mut failed) = (Vec::new(), Vec::new());
         for manifest in files::read_as(self.files, Fields::Ignore)? {
             let given = manifest.decoded.object;

@@ -308,7 +308,7 @@ mod tests {
             ("exec web -- ", FILES),
             ("apply -f ", FILES),
             ("completion z", "zsh"),
-            ("top ", "pod"),
+            ("top ", "node pod"),
             ("nonsense x ", ""),
         ];
         for (line, expected) in cases {

@@ -5,8 +5,10 @@ mod namespace;
 mod secret;
 mod sources;
 
+use super::edit::HEADER;
 use super::write::{self, DryRun, Files, Printer, Sent, Unknown, usage};
-use super::{Call, Outcome, done, files};
+use super::{Call, Outcome, done, editor, files};
+use crate::cli::output;
 use crate::error::{Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Selector};
 use crate::pod::Key;
@@ -35,6 +37,10 @@ const OTHERS: [&str; 18] = [
     "token",
 ];
 
+/// The API server's longest generated name, and how often it looks for one that is free.
+const GENERATED: usize = 63;
+const TRIES: usize = 8;
+
 /// Flags of `create`.
 #[derive(Args)]
 #[command(subcommand_precedence_over_arg = true)]
@@ -47,6 +53,9 @@ pub struct Flags {
     saved: Saved,
     #[command(flatten)]
     unknown: Unknown,
+    /// Change the manifests in an editor first
+    #[arg(long)]
+    edit: bool,
     /// Only the manifests with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
@@ -109,11 +118,29 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     }
     for mut manifest in manifests {
         write::place(call, &mut manifest.decoded)?;
-        if let Err(error) = one(call, manifest.decoded, &flags.saved, &mut printer) {
+        let created = match flags.edit {
+            true => edited(call, flags, &manifest.decoded, &mut printer),
+            false => one(call, manifest.decoded, &flags.saved, &mut printer),
+        };
+        if let Err(error) = created {
             failed.push(write::in_file(error, "creating", &manifest.file));
         }
     }
     done(failed)
+}
+
+/// `--edit`: creates what the caller makes of a manifest.
+fn edited(call: &Call, flags: &Flags, manifest: &Decoded, printer: &mut Printer) -> Result<()> {
+    let format = editor::format(flags.sent.output.as_deref())?;
+    let mut given = manifest.given.clone();
+    if let Some(namespace) = &manifest.object.metadata().namespace {
+        given["metadata"]["namespace"] = namespace.clone().into();
+    }
+    let original = output::one(&given, &format)?;
+    editor::session(HEADER, &original, &format, &mut |_, after| {
+        let kind = manifest.object.resource();
+        one(call, kube::object_of(kind, after, flags.unknown.fields()?)?, &flags.saved, printer)
+    })
 }
 
 /// Creates what a generator made.
@@ -147,8 +174,27 @@ fn one(call: &Call, decoded: Decoded, saved: &Saved, printer: &mut Printer) -> R
     if printer.dry_run == DryRun::Client {
         return printer.one(&object, "created");
     }
-    let created = make(call, &object, printer.dry_run)?;
+    let created = named(call, object, printer.dry_run)?;
     printer.one(&created, "created")
+}
+
+/// Stores an object; one that has only the beginning of a name gets a name that is free.
+fn named(call: &Call, mut object: Object, dry_run: DryRun) -> Result<Object> {
+    let prefix = object.metadata().generate_name.clone().unwrap_or_default();
+    if prefix.is_empty() || !object.name().is_empty() {
+        return make(call, &object, dry_run);
+    }
+    let mut tries = 0;
+    loop {
+        let letters = write::random_letters()?;
+        let prefix: String = prefix.chars().take(GENERATED - letters.len()).collect();
+        object.metadata_mut().name = Some(prefix + &letters);
+        tries += 1;
+        match make(call, &object, dry_run) {
+            Err(error) if error.kind() == Kind::AlreadyExists && tries < TRIES => {}
+            made => return made,
+        }
+    }
 }
 
 /// Stores an object that must not be there yet.

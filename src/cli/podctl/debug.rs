@@ -1,18 +1,15 @@
 //! `podctl debug`: a container added to a pod that runs, or a copy of the pod with one.
 
 use super::create::make;
-use super::write::{DryRun, name_of};
+use super::run::environment;
+use super::write::{self, DryRun, name_of};
 use super::{Call, Outcome, attach, resource, tell};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::kube::{self, Fields, Pod, Resource};
 use clap::Args;
 use k8s_openapi::api::core::v1::EphemeralContainer;
 use serde_json::{Value, json};
-use std::io::Read;
 use std::time::Duration;
-
-/// Letters and digits that make no words.
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Flags of `debug`.
 #[derive(Args)]
@@ -44,6 +41,9 @@ pub struct Flags {
     /// With --copy-to: delete the pod that is copied
     #[arg(long)]
     replace: bool,
+    /// Accepted for kubectl's sake: there is one node
+    #[arg(long, hide = true)]
+    same_node: bool,
     /// With --copy-to: other images, as CONTAINER=IMAGE or *=IMAGE
     #[arg(long, value_name = "CONTAINER=IMAGE", value_delimiter = ',')]
     set_image: Vec<String>,
@@ -96,17 +96,19 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 
 fn checked(flags: &Flags) -> Result<()> {
     if flags.copy_to.is_none() {
-        let only = [("--set-image", !flags.set_image.is_empty()), ("--replace", flags.replace)];
+        let only = [
+            ("--set-image", !flags.set_image.is_empty()),
+            ("--replace", flags.replace),
+            ("--same-node", flags.same_node),
+        ];
         if let Some((flag, _)) = only.iter().find(|(_, given)| *given) {
             return Err(Error::user(format!("{flag} may only be used with --copy-to.")));
         }
         if flags.image.is_empty() {
             return Err(Error::user("you must specify --image when not using --copy-to."));
         }
-    } else if flags.image.is_empty() && flags.set_image.is_empty() && flags.container.is_none() {
-        return Err(Error::user(
-            "you must specify --container or create a new container using --image in order to attach.",
-        ));
+    } else if flags.image.is_empty() && flags.set_image.is_empty() && flags.command.is_empty() {
+        return Err(Error::user("you must specify --image, --set-image or command arguments."));
     }
     if flags.target.is_some() && flags.copy_to.is_some() {
         return Err(Error::user(
@@ -115,6 +117,13 @@ fn checked(flags: &Flags) -> Result<()> {
     }
     if flags.tty && !flags.stdin {
         return Err(Error::user("-i/--stdin is required for containers with -t/--tty=true"));
+    }
+    let policy = flags.image_pull_policy.as_deref().unwrap_or_default();
+    if !["", "Always", "IfNotPresent", "Never"].contains(&policy) {
+        return Err(Error::user(format!("invalid image pull policy: {policy}")));
+    }
+    for pair in &flags.env {
+        environment(pair)?;
     }
     let profiles = ["legacy", "general", "baseline", "restricted", "netadmin", "sysadmin"];
     match profiles.contains(&flags.profile.as_str()) {
@@ -232,11 +241,7 @@ fn container(flags: &Flags, name: &str) -> Result<Value> {
     if !flags.command.is_empty() {
         container["command"] = json!(flags.command);
     }
-    let env = flags.env.iter().map(|pair| match pair.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok(json!({"name": name, "value": value})),
-        _ => Err(Error::user(format!("invalid env: {pair}"))),
-    });
-    let env = env.collect::<Result<Vec<Value>>>()?;
+    let env = flags.env.iter().map(|pair| environment(pair)).collect::<Result<Vec<Value>>>()?;
     if !env.is_empty() {
         container["env"] = env.into();
     }
@@ -259,13 +264,5 @@ fn debugger(flags: &Flags) -> Result<String> {
     if let Some(name) = &flags.container {
         return Ok(name.clone());
     }
-    let mut random = [0_u8; 5];
-    let source =
-        std::fs::File::open("/dev/urandom").and_then(|mut from| from.read_exact(&mut random));
-    source.doing(|| "make a name")?;
-    let letter = |byte: &u8| {
-        let at = usize::from(*byte) % ALPHABET.len();
-        ALPHABET.get(at).map_or('x', |letter| char::from(*letter))
-    };
-    Ok(format!("debugger-{}", random.iter().map(letter).collect::<String>()))
+    Ok(format!("debugger-{}", write::random_letters()?))
 }

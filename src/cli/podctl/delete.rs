@@ -1,6 +1,6 @@
 //! `podctl delete`: objects told to go, and pods awaited.
 
-use super::chosen::Chosen;
+use super::chosen::{Chosen, Selectors};
 use super::flags::{parse_bool, parse_duration};
 use super::resource::{self, part};
 use super::write::{DryRun, Files};
@@ -12,6 +12,9 @@ use clap::Args;
 use std::io::BufRead;
 use std::time::{Duration, Instant};
 
+/// What `--cascade` may be; nothing here owns anything.
+const CASCADES: [&str; 5] = ["background", "foreground", "orphan", "true", "false"];
+
 /// Flags of `delete`.
 #[derive(Args)]
 pub struct Flags {
@@ -20,18 +23,8 @@ pub struct Flags {
     words: Vec<String>,
     #[command(flatten)]
     files: Files,
-    /// All objects of those kinds in the namespace
-    #[arg(long)]
-    all: bool,
-    /// Of all namespaces, with --all, -l or --field-selector
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    /// Objects with these labels: app=nginx,env!=prod
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<String>,
-    /// Objects with these fields: status.phase=Failed
-    #[arg(long, value_name = "SELECTOR")]
-    field_selector: Option<String>,
+    #[command(flatten)]
+    selectors: Selectors,
     /// Seconds to stop in; -1 for the pod's own
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true,
         hide_default_value = true)]
@@ -73,6 +66,10 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     if let Some(format) = flags.output.as_deref().filter(|format| !["name", ""].contains(format)) {
         let text = format!("unexpected -o output mode: {format}. We only support '-o name'");
         return Err(Error::user(text).into());
+    }
+    if let Some(how) = flags.cascade.as_deref().filter(|how| !CASCADES.contains(how)) {
+        let text = "Must be \"background\", \"foreground\", or \"orphan\"";
+        return Err(Error::user(format!("invalid cascade value ({how}). {text}")).into());
     }
     let dry_run = DryRun::parse(&flags.dry_run)?;
     let options = options(flags)?;
@@ -180,10 +177,7 @@ fn objects(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
         verb: "delete",
         files: &flags.files,
         words: &flags.words,
-        selector: flags.selector.as_deref(),
-        field_selector: flags.field_selector.as_deref(),
-        all: flags.all,
-        all_namespaces: flags.all_namespaces,
+        selectors: &flags.selectors,
     };
     chosen.objects(call, false)
 }

@@ -120,7 +120,7 @@ fn text(call: &Call, flags: &Flags, object: &Object) -> Result<String> {
     let now = Timestamp::now();
     Ok(match object {
         Object::ConfigMap(map) => describe::config_map(map, &[], now),
-        Object::Event(event) => describe::event(event),
+        Object::Event(event) => describe::generic(&event.metadata, &output::value(object)?),
         Object::Namespace(namespace) => describe::namespace(namespace),
         Object::Node(node) => describe::node(node, &call.engine.list(None)?, now),
         Object::Pod(pod) => {

@@ -39,8 +39,8 @@ pub struct Flags {
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let format = Format::parse(flags.output.as_deref())?;
-    if let Some(other) = flags.types.iter().find(|kind| !is_type(kind)) {
-        let text = format!("valid --types are Normal or Warning, not {other:?}");
+    if !flags.types.iter().all(|kind| is_type(kind)) {
+        let text = "valid --types are Normal or Warning";
         return Err(Error::user(text).into());
     }
     let about = flags.about.as_deref().map(about).transpose()?;

@@ -1,7 +1,7 @@
 //! `podctl exec`: a command in a running container.
 
 use super::flags::parse_duration;
-use super::write::{Files, usage};
+use super::write::Files;
 use super::{Call, Outcome, container, files, resource, running, tell};
 use crate::error::{Error, Result};
 use crate::kube::{Fields, Object, Pod};
@@ -70,7 +70,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 fn pod(call: &Call, flags: &Flags) -> Result<Pod> {
     let words = flags.words.as_slice();
     if words.is_empty() && flags.filename.is_empty() {
-        return Err(usage("exec", "pod, type/name or --filename must be specified"));
+        return Err(Error::user("pod, type/name or --filename must be specified"));
     }
     if words.len() > 1 || (!words.is_empty() && !flags.filename.is_empty()) {
         return Err(Error::user(
@@ -79,7 +79,7 @@ fn pod(call: &Call, flags: &Flags) -> Result<Pod> {
         ));
     }
     if flags.command.is_empty() {
-        return Err(usage("exec", "you must specify at least one command for the container"));
+        return Err(Error::user("you must specify at least one command for the container"));
     }
     if let Some(word) = words.first() {
         return call.engine.get(&call.namespace, &resource::name(word)?);

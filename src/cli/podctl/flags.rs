@@ -3,17 +3,18 @@
 use super::{
     api_resources, apply, attach, auth, completion, config, cp, create, debug, delete, describe,
     diff, doctor, edit, events, exec, explain, gc, get, images, inspect, label, load, logs, patch,
-    port_forward, pull, replace, rmi, run, save, tag, timeline, top, tree, version, wait,
+    port_forward, pull, replace, rmi, run, save, set, tag, timeline, top, tree, version, wait,
 };
 use crate::error::{Context, Error, Result};
 use crate::pod::{Config, Network, Paths};
 use clap::{Args, Command, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs Kubernetes pods on this machine, without a cluster and without a daemon.
 #[derive(Parser)]
-#[command(name = "podctl", version, disable_help_subcommand = true)]
+#[command(name = "podctl", version, disable_help_subcommand = true, args_override_self = true)]
 pub struct Cli {
     #[command(flatten)]
     pub globals: Globals,
@@ -48,8 +49,22 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "FILE", hide = true)]
     kubeconfig: Option<String>,
     /// Accepted for kubectl's sake: there is no server to wait for
-    #[arg(long, global = true, value_name = "DURATION", hide = true)]
-    request_timeout: Option<String>,
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_request_timeout,
+        hide = true)]
+    request_timeout: Option<Duration>,
+    /// Refused: what is meant for a cluster is not done to this machine
+    #[arg(short = 's', long, global = true, value_name = "URL", value_parser = no_server,
+        hide = true)]
+    server: Option<String>,
+    /// Accepted for kubectl's sake: there is no server to trust
+    #[arg(long, global = true, hide = true)]
+    insecure_skip_tls_verify: bool,
+    /// Accepted for kubectl's sake: nothing is cached
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    cache_dir: Option<String>,
+    /// Accepted for kubectl's sake: a warning is no error
+    #[arg(long, global = true, hide = true)]
+    warnings_as_errors: bool,
     /// Accepted for kubectl's sake: there are no requests to log
     #[arg(short = 'v', long = "v", global = true, value_name = "LEVEL", hide = true)]
     verbosity: Option<String>,
@@ -66,6 +81,8 @@ pub enum Verb {
     Replace(replace::Flags),
     /// Change a part of an object
     Patch(patch::Flags),
+    /// Change images, variables or resources of containers
+    Set(set::Flags),
     /// Change an object in an editor
     Edit(edit::Flags),
     /// Set or remove labels
@@ -146,6 +163,15 @@ pub enum Verb {
         /// The directory
         dir: PathBuf,
     },
+    /// Print the help of a command
+    #[command(hide = true)]
+    Help {
+        /// The command
+        words: Vec<String>,
+    },
+    /// List the options of all commands
+    #[command(hide = true)]
+    Options,
     /// Print the version
     Version(version::Flags),
 }
@@ -213,6 +239,20 @@ fn parse_network(text: &str) -> std::result::Result<Network, String> {
     }
 }
 
+/// `--request-timeout`: a number is of seconds.
+fn parse_request_timeout(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.parse().map(Duration::from_secs);
+    seconds.or_else(|_| parse_duration(text)).map_err(|_| {
+        "Timeout must be a single integer in seconds, or an integer followed by a corresponding \
+         time unit (e.g. 1s | 2m | 3h)"
+            .to_owned()
+    })
+}
+
+fn no_server(_: &str) -> std::result::Result<String, String> {
+    Err("podctl has no server: its pods are those of this machine".to_owned())
+}
+
 /// A flag that kubectl's users write as `--wait`, `--wait=true` or `--wait=false`.
 pub fn parse_bool(text: &str) -> std::result::Result<bool, String> {
     match text {
@@ -223,16 +263,19 @@ pub fn parse_bool(text: &str) -> std::result::Result<bool, String> {
 }
 
 /// A duration as Go writes it: `90s`, `1h30m`, `1.5h`, `0`.
-pub fn parse_duration(text: &str) -> std::result::Result<std::time::Duration, String> {
+pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     if text == "0" {
-        return Ok(std::time::Duration::ZERO);
+        return Ok(Duration::ZERO);
     }
     let mut seconds = 0.0;
     let mut rest = text;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
+        if number.is_empty() {
+            return Err(invalid());
+        }
         let letters = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, after) = after.split_at(letters);
         let unit = match unit {
@@ -251,7 +294,7 @@ pub fn parse_duration(text: &str) -> std::result::Result<std::time::Duration, St
     if text.is_empty() {
         return Err(invalid());
     }
-    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
+    Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
             _ => false,
         });
     }
-    if let Some(path) = &flags.sort_by {
+    if let Some(path) = flags.sort_by.as_ref().filter(|path| !path.is_empty()) {
         objects = sorted(objects, path)?;
     }
     if flags.ignore_not_found {

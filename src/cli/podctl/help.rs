@@ -40,6 +40,13 @@ fn overview(root: &Command) -> String {
     out
 }
 
+/// The options that every command takes.
+pub fn globals() -> String {
+    let root = Cli::command();
+    let title = "The following options can be passed to any command:\n\n";
+    title.to_owned() + &options(root.get_arguments())
+}
+
 fn of_verb(command: &Command, path: &[&str]) -> String {
     let mut out = format!("{}.\n", about(command));
     let examples = examples::of(path.get(1).copied().unwrap_or_default());

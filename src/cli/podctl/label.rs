@@ -1,7 +1,7 @@
 //! `podctl label` and `podctl annotate`: the two maps of metadata changed, `key=value` to set and
 //! `key-` to remove.
 
-use super::chosen::Chosen;
+use super::chosen::{Chosen, Selectors};
 use super::write::{DryRun, Files, Printer, Sent};
 use super::{Call, Outcome, done, print};
 use crate::error::{Error, Result};
@@ -18,18 +18,8 @@ pub struct Flags {
     words: Vec<String>,
     #[command(flatten)]
     files: Files,
-    /// All objects of those kinds in the namespace
-    #[arg(long)]
-    all: bool,
-    /// Of all namespaces, with --all or -l
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    /// Objects with these labels: app=nginx,env!=prod
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<String>,
-    /// Objects with these fields: status.phase=Failed
-    #[arg(long, value_name = "SELECTOR")]
-    field_selector: Option<String>,
+    #[command(flatten)]
+    selectors: Selectors,
     /// Change what is set already
     #[arg(long)]
     overwrite: bool,
@@ -85,13 +75,19 @@ pub fn run(call: &Call, flags: &Flags, map: Map) -> Outcome {
     let first = flags.words.iter().position(is_change).unwrap_or(flags.words.len());
     let (resources, pairs) = flags.words.split_at(first);
     let changes = changes(map, pairs)?;
+    if flags.local && flags.files.filename.is_empty() {
+        return Err(Error::user(match resources {
+            [] => "one or more files must be specified as -f pod.yaml or --filename=pod.json",
+            _ => "can only use local files by -f pod.yaml or --filename=pod.json when --local=true is set",
+        }).into());
+    }
     if resources.is_empty() && flags.files.filename.is_empty() {
         return Err(Error::user(
             "one or more resources must be specified as <resource> <name> or <resource>/<name>",
         )
         .into());
     }
-    if pairs.is_empty() && !flags.list {
+    if changes == Changes::default() && !flags.list {
         return Err(Error::user(format!("at least one {} update is required", map.word())).into());
     }
     let mut printer = flags.sent.printer()?;
@@ -99,10 +95,7 @@ pub fn run(call: &Call, flags: &Flags, map: Map) -> Outcome {
         verb: map.word(),
         files: &flags.files,
         words: resources,
-        selector: flags.selector.as_deref(),
-        field_selector: flags.field_selector.as_deref(),
-        all: flags.all,
-        all_namespaces: flags.all_namespaces,
+        selectors: &flags.selectors,
     };
     let (objects, mut failed) = chosen.objects(call, flags.local)?;
     if flags.resource_version.is_some() && objects.len() > 1 {

@@ -4,9 +4,10 @@ mod stream;
 
 use super::flags::parse_duration;
 use super::selection::Selection;
+use super::write::usage;
 use super::{Call, Outcome, container, resource, tell};
 use crate::cli::output;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::kube::{Object, Pod, Resource, roster};
 use crate::pod::LogOptions;
 use clap::Args;
@@ -29,6 +30,9 @@ pub struct Flags {
     /// All containers of the pod
     #[arg(long)]
     all_containers: bool,
+    /// All pods of the namespace, each line with its pod and container
+    #[arg(long)]
+    all_pods: bool,
     /// The pods with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
@@ -80,7 +84,8 @@ pub struct Flags {
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let options = options(flags, Timestamp::now())?;
     let mut streams = Vec::new();
-    match (&flags.selector, flags.words.as_slice()) {
+    let all = flags.all_pods.then_some("");
+    match (flags.selector.as_deref().or(all), flags.words.as_slice()) {
         (Some(selector), []) => {
             let pods = selected(call, selector)?;
             if pods.is_empty() {
@@ -91,12 +96,14 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
                 streams.extend(streams_of(flags, pod, flags.container.as_deref())?);
             }
         }
-        (Some(_), _) => {
-            return Err(Error::user("only a selector (-l) or a POD name is allowed").into());
+        (Some(_), _) if flags.selector.is_some() => {
+            let text = "only a selector (-l) or a POD name is allowed";
+            return Err(usage("logs", text).into());
         }
-        (None, words) => {
+        (_, words) => {
             let (pod, wanted) = words_of(flags, words)?;
-            let pod = call.engine.get(&call.namespace, &resource::name(pod)?)?;
+            let pod = call.engine.get(&call.namespace, &resource::name(pod)?);
+            let pod = pod.map_err(|error| missing(call, error))?;
             streams.extend(streams_of(flags, &pod, wanted)?);
         }
     }
@@ -104,6 +111,18 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return stream::together(call, flags, &streams, &options);
     }
     stream::in_turn(call, flags, &streams, &options)
+}
+
+/// kubectl says of a pod that is not there where it was looked for.
+fn missing(call: &Call, error: Error) -> Error {
+    match error.kind() {
+        Kind::NotFound => {
+            let namespace = &call.namespace;
+            let text = format!("error from server (NotFound): {error} in namespace {namespace:?}");
+            Error::user(text)
+        }
+        _ => error,
+    }
 }
 
 fn words_of<'a>(flags: &'a Flags, words: &'a [String]) -> Result<(&'a str, Option<&'a str>)> {

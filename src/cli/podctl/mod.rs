@@ -20,6 +20,7 @@ mod describe;
 mod diff;
 mod doctor;
 mod edit;
+mod editor;
 mod events;
 mod exec;
 mod explain;
@@ -44,6 +45,7 @@ mod run;
 mod running;
 mod save;
 mod selection;
+mod set;
 mod tag;
 mod timeline;
 mod top;
@@ -141,6 +143,11 @@ fn run(cli: Cli) -> Outcome {
         Verb::Auth(args) => auth::run(&args),
         Verb::Completion(args) => completion::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Help { words } => {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            print(&help::text(&words)).map(|()| 0).map_err(Into::into)
+        }
+        Verb::Options => print(&help::globals()).map(|()| 0).map_err(Into::into),
         Verb::Man { dir } => help::write_pages(&dir).map(|()| 0).map_err(Into::into),
         Verb::Version(args) => version::run(&args),
         verb => with_instance(verb, &call(&cli.globals)?),
@@ -149,7 +156,7 @@ fn run(cli: Cli) -> Outcome {
 
 /// What the globals say.
 fn call(globals: &Globals) -> Result<Call> {
-    let namespace = globals.namespace.clone();
+    let namespace = globals.namespace.clone().filter(|namespace| !namespace.is_empty());
     namespace.as_deref().map_or(Ok(()), kube::namespace_name)?;
     let engine = Engine::open(globals.config()?)?;
     let namespace_given = namespace.is_some();
@@ -192,6 +199,7 @@ fn with_instance(verb: Verb, call: &Call) -> Outcome {
         Verb::Rmi(args) => rmi::run(call, &args),
         Verb::Run(args) => run::run(call, &args),
         Verb::Save(args) => save::run(call, &args),
+        Verb::Set(args) => set::run(call, &args),
         Verb::Tag(args) => tag::run(call, &args),
         Verb::Timeline(args) => timeline::run(call, &args),
         Verb::Top(args) => top::run(call, &args),
@@ -203,7 +211,9 @@ fn with_instance(verb: Verb, call: &Call) -> Outcome {
         | Verb::Auth(_)
         | Verb::Completion(_)
         | Verb::Explain(_)
+        | Verb::Help { .. }
         | Verb::Man { .. }
+        | Verb::Options
         | Verb::Version(_) => Ok(0),
     }
 }

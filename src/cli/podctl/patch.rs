@@ -3,6 +3,7 @@
 use super::chosen::Chosen;
 use super::write::{self, DryRun, Files, Sent};
 use super::{Call, Outcome, done, tell};
+use crate::cli::report::opening;
 use crate::error::{Context, Error, Result};
 use crate::kube::patch::PatchType;
 use crate::kube::{self, Fields, Object, patch};
@@ -40,8 +41,8 @@ pub struct Flags {
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let (kind, patch) = read(flags)?;
-    if flags.local && flags.files.filename.is_empty() {
-        return Err(Error::user("--local can only be used with --filename").into());
+    if flags.local && !flags.words.is_empty() {
+        return Err(Error::user("cannot specify --local and server resources").into());
     }
     if let Some(part) = flags.subresource.as_deref().filter(|part| !part.is_empty()) {
         return Err(Error::user(format!("--subresource={part}: not supported by runp")).into());
@@ -80,7 +81,10 @@ fn read(flags: &Flags) -> Result<(PatchType, Value)> {
         }
         (Some(text), None) if !text.is_empty() => text.clone(),
         (_, Some(file)) => {
-            std::fs::read_to_string(file).doing(|| format!("unable to read patch file: {file}"))?
+            let read = std::fs::read_to_string(file);
+            read.map_err(|error| {
+                Error::user(format!("unable to read patch file: {}", opening(file, &error)))
+            })?
         }
         _ => {
             return Err(Error::user(

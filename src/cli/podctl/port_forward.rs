@@ -3,6 +3,7 @@
 use super::flags::parse_duration;
 use super::write::usage;
 use super::{Call, Outcome, print, resource, tell};
+use crate::cli::report::go_words;
 use crate::error::{Error, Result};
 use crate::kube::Pod;
 use crate::pod::stream::forward::{Forward, Happened, Tell};
@@ -68,16 +69,8 @@ fn say(pod: &str, happened: Happened) {
         Happened::Failed(local, remote, why) => tell(&format!(
             "an error occurred forwarding {local} -> {remote}: error forwarding port {remote} to \
              pod {pod}: failed to connect to localhost:{remote} inside namespace: {}",
-            plain(&why)
+            go_words(&why)
         )),
-    }
-}
-
-/// The system's words, as Go has them.
-fn plain(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
-        None => error.to_string(),
     }
 }
 
@@ -97,19 +90,26 @@ fn read(text: &str, pod: &Pod) -> Result<(u16, u16)> {
         Ok(port) => port,
         Err(_) => named().ok_or_else(|| {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
-            wrong(format!("Pod '{name}' does not have a named port '{remote}'"))
+            match remote.parse::<u64>() {
+                Ok(_) if parts.len() == 1 => unparsed("local", remote),
+                Ok(_) => unparsed("remote", remote),
+                Err(_) => wrong(format!("Pod '{name}' does not have a named port '{remote}'")),
+            }
         })?,
     };
     let local = match local {
         None => remote,
-        Some(local) => local.parse().map_err(|_| {
-            wrong(format!(
-                "error parsing local port {local:?}: strconv.ParseUint: parsing {local:?}: \
-                 invalid syntax"
-            ))
-        })?,
+        Some(local) => local.parse().map_err(|_| unparsed("local", local))?,
     };
     Ok((local, remote))
+}
+
+/// Go's words for a number that is none, or that no port can have.
+fn unparsed(which: &str, port: &str) -> Error {
+    let number = port.parse::<u64>().is_ok();
+    let why = if number { "value out of range" } else { "invalid syntax" };
+    let text = format!("error parsing {which} port '{port}': strconv.ParseUint: parsing {port:?}");
+    Error::user(format!("{text}: {why}"))
 }
 
 fn named(pod: &Pod, name: &str) -> Option<u16> {
@@ -144,7 +144,7 @@ fn listen(addresses: &[IpAddr], local: u16, remote: u16) -> Vec<Forward> {
             }
             Err(error) => {
                 let at = SocketAddr::new(*address, port);
-                let why = plain(&error);
+                let why = go_words(&error);
                 wrong
                     .push(format!("unable to create listener: Error listen tcp {at}: bind: {why}"));
             }
@@ -181,7 +181,7 @@ mod tests {
             (
                 "x:80",
                 Err(
-                    "error parsing local port \"x\": strconv.ParseUint: parsing \"x\": invalid syntax",
+                    "error parsing local port 'x': strconv.ParseUint: parsing \"x\": invalid syntax",
                 ),
             ),
             ("80:0", Err("remote port must be > 0")),

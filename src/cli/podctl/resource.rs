@@ -5,8 +5,8 @@ use crate::error::{Error, Kind, Result};
 use crate::kube::{Object, Resource};
 
 const NO_SEPARATE_TYPE: &str = "there is no need to specify a resource type as a separate \
-    argument when passing arguments in resource/name form (e.g. 'kubectl get \
-    resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'";
+    argument when passing arguments in resource/name form (e.g. 'podctl get \
+    resource/<resource_name>' instead of 'podctl get resource resource/<resource_name>'";
 
 /// Names of the one resource there is.
 const PODS: [&str; 3] = ["pods", "pod", "po"];
@@ -60,13 +60,17 @@ pub fn several_kinds(words: &[String]) -> bool {
 fn item(word: &str) -> Result<(Resource, String)> {
     match word.split_once('/') {
         None => Err(Error::user(NO_SEPARATE_TYPE)),
-        Some((of, name)) if !of.is_empty() && !name.is_empty() && !name.contains('/') => {
+        Some((of, name)) if !of.contains(',') && !of.is_empty() && is_one(name) => {
             Ok((kind(of)?, name.to_owned()))
         }
         Some(_) => {
             Err(Error::user("arguments in resource/name form must have a single resource and name"))
         }
     }
+}
+
+fn is_one(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/')
 }
 
 /// The kind that a word names.
@@ -85,7 +89,7 @@ pub fn name(word: &str) -> Result<String> {
 fn slashed(word: &str) -> Result<String> {
     match word.split_once('/') {
         None => Err(Error::user(NO_SEPARATE_TYPE)),
-        Some((kind, name)) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
+        Some((kind, name)) if !kind.is_empty() && is_one(name) => {
             is_pods(kind).map(|()| name.to_owned())
         }
         Some(_) => {

@@ -4,7 +4,7 @@ use super::create::make;
 use super::flags::parse_duration;
 use super::write::{self, DryRun, Sent, usage};
 use super::{Call, Outcome, attach, delete, print};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::kube::patch::PatchType;
 use crate::kube::{self, Fields, Object, Pod, Resource, patch};
 use crate::pod::DeleteOptions;
@@ -106,7 +106,14 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     }
     let object = kube::object_of(Resource::Pods, &value, Fields::Strict)?.object;
     let made = match printer.dry_run {
-        DryRun::Client => object,
+        DryRun::Client => {
+            let mut object = object;
+            if let Object::Pod(pod) = &mut object {
+                // Go's types say so, and kubectl prints it.
+                pod.status.get_or_insert_default();
+            }
+            object
+        }
         dry_run => make(call, &object, dry_run)?,
     };
     if !attaches(flags) {
@@ -131,8 +138,10 @@ fn checked(flags: &Flags, dry_run: DryRun) -> Result<(&str, &str)> {
     let Some(name) = flags.words.first() else {
         return wrong("NAME is required for run".to_owned());
     };
-    let Some(image) = flags.image.as_deref().filter(|image| !image.is_empty()) else {
-        return Err(Error::user("required flag(s) \"image\" not set"));
+    let image = match flags.image.as_deref() {
+        None => return Err(Error::user("required flag(s) \"image\" not set")),
+        Some("") => return Err(Error::user("--image is required")),
+        Some(image) => image,
     };
     if let Err(error) = crate::image::Reference::parse(image) {
         let why = error.cause().rsplit(": ").next().unwrap_or_default();
@@ -173,6 +182,8 @@ fn pod(flags: &Flags, name: &str, image: &str) -> Result<Value> {
     let mut set = |field: &str, value: Value| container.insert(field.to_owned(), value);
     set("name", name.into());
     set("image", image.into());
+    // Go's types say so, and kubectl prints it.
+    set("resources", json!({}));
     let arguments: Vec<&String> = flags.words.iter().skip(1).chain(&flags.arguments).collect();
     if !arguments.is_empty() {
         set(if flags.command { "command" } else { "args" }, json!(arguments));
@@ -181,9 +192,9 @@ fn pod(flags: &Flags, name: &str, image: &str) -> Result<Value> {
         set("env", flags.env.iter().map(|text| environment(text)).collect::<Result<_>>()?);
     }
     if let Some(port) = &flags.port {
-        let port: i32 = port.parse().map_err(|_| {
-            Error::user(format!("strconv.ParseInt: parsing {port:?}: invalid syntax"))
-        })?;
+        let port: i32 = port
+            .parse()
+            .map_err(|_| Error::user(format!("strconv.Atoi: parsing {port:?}: invalid syntax")))?;
         set("ports", json!([{"containerPort": port}]));
     }
     if !flags.image_pull_policy.is_empty() {
@@ -221,7 +232,8 @@ fn pod(flags: &Flags, name: &str, image: &str) -> Result<Value> {
     }))
 }
 
-fn environment(text: &str) -> Result<Value> {
+/// Reads `NAME=VALUE`.
+pub fn environment(text: &str) -> Result<Value> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok(json!({"name": name, "value": value})),
         _ => Err(Error::user(format!("invalid env: {text}"))),
@@ -255,7 +267,9 @@ fn overridden(flags: &Flags, pod: Value) -> Result<Value> {
         }
     };
     let change = kube::value_of("--overrides", &flags.overrides);
-    patch::apply(kind, &pod, &change.doing(|| "Invalid JSON Patch")?)
+    let change =
+        change.map_err(|error| Error::user("Invalid JSON Patch").hint(error.to_string()))?;
+    patch::apply(kind, &pod, &change)
 }
 
 /// Attaches once the container runs; the container's exit status, where it ends for good.

@@ -1,5 +1,7 @@
 //! `podctl top`: what pods, their containers or this machine use right now.
 
+mod node;
+
 use super::selection::Selection;
 use super::{Call, Outcome, print, resource::part, tell};
 use crate::cli::output::table::Writer;
@@ -25,6 +27,9 @@ enum What {
     /// Show what pods use
     #[command(aliases = ["pods", "po"])]
     Pod(PodFlags),
+    /// Show what this machine uses
+    #[command(aliases = ["nodes", "no"])]
+    Node(node::Flags),
 }
 
 #[derive(Args)]
@@ -66,12 +71,21 @@ struct Row {
 
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let What::Pod(flags) = &flags.what;
-    if let Some(field) = flags.sort_by.as_deref().filter(|field| !["cpu", "memory"].contains(field))
-    {
-        let text = format!("--sort-by accepts only cpu or memory, not {field:?}");
-        return Err(Error::user(text).into());
+    match &flags.what {
+        What::Pod(flags) => of_pods(call, flags),
+        What::Node(flags) => node::run(call, flags),
     }
+}
+
+fn checked(sort_by: Option<&str>) -> Result<()> {
+    match sort_by {
+        None | Some("" | "cpu" | "memory") => Ok(()),
+        Some(_) => Err(Error::user("--sort-by accepts only cpu or memory")),
+    }
+}
+
+fn of_pods(call: &Call, flags: &PodFlags) -> Outcome {
+    checked(flags.sort_by.as_deref())?;
     let pods = pods(call, flags)?;
     if pods.is_empty() {
         tell(&crate::cli::output::none_found(
@@ -82,8 +96,8 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let mut rows = rows(call, flags, &pods)?;
     match flags.sort_by.as_deref() {
         Some("cpu") => rows.sort_by_key(|row| std::cmp::Reverse(row.milli)),
-        Some(_) => rows.sort_by_key(|row| std::cmp::Reverse(row.bytes)),
-        None => {}
+        Some("memory") => rows.sort_by_key(|row| std::cmp::Reverse(row.bytes)),
+        _ => {}
     }
     let mut writer = Writer::default();
     let table = table(flags, &rows);
@@ -120,7 +134,7 @@ fn rows(call: &Call, flags: &PodFlags, pods: &[Pod]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for ((pod, before), after) in pods.iter().zip(&before).zip(&after) {
         let row = |container: &str, usages: &[Usage]| {
-            let milli = usages.iter().map(|usage| milli(before, usage, elapsed)).sum();
+            let milli = usages.iter().map(|usage| milli(used(before, usage), elapsed)).sum();
             Row {
                 namespace: part(pod.metadata.namespace.as_ref()).to_owned(),
                 pod: part(pod.metadata.name.as_ref()).to_owned(),
@@ -139,9 +153,13 @@ fn rows(call: &Call, flags: &PodFlags, pods: &[Pod]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn milli(before: &[Usage], now: &Usage, elapsed: Duration) -> u64 {
+fn used(before: &[Usage], now: &Usage) -> Duration {
     let before = before.iter().find(|usage| usage.container == now.container);
-    let used = now.cpu.saturating_sub(before.map_or(now.cpu, |before| before.cpu));
+    now.cpu.saturating_sub(before.map_or(now.cpu, |before| before.cpu))
+}
+
+/// Thousandths of a processor.
+fn milli(used: Duration, elapsed: Duration) -> u64 {
     let milli = used.as_nanos() * 1000 / elapsed.as_nanos().max(1);
     u64::try_from(milli).unwrap_or(u64::MAX)
 }

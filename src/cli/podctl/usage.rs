@@ -3,24 +3,26 @@
 use super::flags::Cli;
 use super::{help, print, tell};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Verbs of kubectl that podctl does not have.
-const NOT_YET: [&str; 12] = [
-    "autoscale",
-    "certificate",
-    "cordon",
-    "drain",
-    "expose",
-    "kustomize",
-    "options",
-    "plugin",
-    "proxy",
-    "rollout",
-    "scale",
-    "set",
+/// Verbs of kubectl that podctl does not have, and what there is instead.
+const OTHERS: [(&str, &str); 14] = [
+    ("autoscale", "runp runs the pods it is given, and has nothing to scale"),
+    ("certificate", "runp has no certificates to approve"),
+    ("cordon", "the one node is this machine: apply no pod to it"),
+    ("drain", "the one node is this machine: podctl delete pods --all -A"),
+    ("expose", "runp has no services: podctl port-forward, or a hostPort in the manifest"),
+    ("kuberc", "podctl keeps no preferences"),
+    ("kustomize", "kubectl kustomize DIR | podctl apply -f -"),
+    ("plugin", "podctl has no plugins"),
+    ("proxy", "there is no API server; podctl port-forward leads to a pod"),
+    ("rollout", "runp has no deployments: podctl replace --force -f FILE makes a pod anew"),
+    ("scale", "runp runs the pods it is given: apply one manifest for each"),
+    ("taint", "the one node is this machine: apply no pod to it"),
+    ("uncordon", "the one node is this machine, and takes every pod"),
+    ("alpha", "podctl has no commands in alpha"),
 ];
 
 /// The arguments as clap takes them: `--validate` where `-validate` is written, as it often is, and
@@ -31,8 +33,9 @@ pub fn plain(command: &Command, arguments: impl Iterator<Item = OsString>) -> Ve
     let mut ended = false;
     for argument in arguments {
         let Some(text) = argument.to_str().filter(|text| !ended && text.starts_with('-')) else {
-            verb =
-                verb.or_else(|| argument.to_str().and_then(|word| command.find_subcommand(word)));
+            let below = verb.unwrap_or(command);
+            let found = argument.to_str().and_then(|word| below.find_subcommand(word));
+            verb = found.or(verb);
             plain.push(argument);
             continue;
         };
@@ -57,18 +60,22 @@ pub fn plain(command: &Command, arguments: impl Iterator<Item = OsString>) -> Ve
 }
 
 fn is_switch(verb: &Command, flag: &str) -> bool {
-    let mut flags = verb.get_arguments();
-    flags.any(|arg| arg.get_long() == Some(flag) && matches!(arg.get_action(), ArgAction::SetTrue))
+    // Those that take a value see to it themselves: --wait=false is not the same as none.
+    let takes_none = |arg: &Arg| arg.get_num_args().is_none_or(|count| !count.takes_values());
+    verb.get_arguments().any(|arg| {
+        let is_it = arg.get_long() == Some(flag);
+        is_it && matches!(arg.get_action(), ArgAction::SetTrue) && takes_none(arg)
+    })
 }
 
 /// Prints what clap has to say, help or an error, and gives the exit status.
 pub fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let told = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
-            let words =
-                words.take_while(|word| *word != "--" && *word != "--help" && *word != "-h");
-            Some(help::text(&words.collect::<Vec<_>>()))
+        ErrorKind::DisplayHelp => Some(help_of(arguments)),
+        // As kubectl: what is missing is an error.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            tell(help_of(arguments).trim_end());
+            return ExitCode::FAILURE;
         }
         ErrorKind::DisplayVersion => Some(error.render().to_string()),
         _ => None,
@@ -79,20 +86,60 @@ pub fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    tell(&format!("error: {}", words(error)));
+    let told = words(error);
+    match (error.kind(), verb(arguments)) {
+        (ErrorKind::InvalidSubcommand, Some("apply")) => {
+            let word = text(error, ContextKind::InvalidSubcommand);
+            tell(&format!("error: Unexpected args: [{word}]"));
+            tell("See 'podctl apply -h' for help and examples");
+            return ExitCode::FAILURE;
+        }
+        (ErrorKind::InvalidSubcommand, Some(verb)) => {
+            let below = text(error, ContextKind::InvalidSubcommand);
+            tell(&format!("error: unknown command {below:?}"));
+            tell(&format!("See 'podctl {verb} -h' for help and examples"));
+            return ExitCode::FAILURE;
+        }
+        _ => tell(&format!("error: {}", shorthand(told, arguments))),
+    }
     match (error.kind(), verb(arguments)) {
         (ErrorKind::InvalidSubcommand, _) => hint(&text(error, ContextKind::InvalidSubcommand)),
+        (ErrorKind::UnknownArgument, Some(verb)) if is_word(error) => {
+            tell(&format!("See 'podctl {verb} -h' for help and examples"));
+        }
         (_, Some(verb)) => tell(&format!("See 'podctl {verb} --help' for usage.")),
         (_, None) => tell("See 'podctl --help' for usage."),
     }
     ExitCode::FAILURE
 }
 
+/// The help that is asked for with the words of a command line.
+fn help_of(arguments: &[OsString]) -> String {
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let words = words.take_while(|word| *word != "--" && *word != "--help" && *word != "-h");
+    help::text(&words.collect::<Vec<_>>())
+}
+
 fn hint(verb: &str) {
-    if NOT_YET.contains(&verb) {
-        tell(&format!("hint: kubectl has {verb}, podctl does not yet; see 'podctl --help'"));
-    } else {
-        tell("hint: see 'podctl --help' for the commands there are");
+    match OTHERS.iter().find(|(name, _)| *name == verb) {
+        Some((_, instead)) => tell(&format!("hint: kubectl has {verb}; {instead}")),
+        None => tell("hint: see 'podctl --help' for the commands there are"),
+    }
+}
+
+/// Whether what is not known is a word, and no flag.
+fn is_word(error: &clap::Error) -> bool {
+    !text(error, ContextKind::InvalidArg).starts_with('-')
+}
+
+/// A flag that lacks its value is told as it was written.
+fn shorthand(told: String, arguments: &[OsString]) -> String {
+    let last = arguments.last().and_then(|last| last.to_str()).unwrap_or_default();
+    match last.strip_prefix('-') {
+        Some(letter) if letter.chars().count() == 1 && told.starts_with("flag needs an") => {
+            format!("flag needs an argument: '{letter}' in {last}")
+        }
+        _ => told,
     }
 }
 
@@ -105,7 +152,7 @@ fn words(error: &clap::Error) -> String {
             let verb = text(error, ContextKind::InvalidSubcommand);
             let mut words = format!("unknown command {verb:?} for \"podctl\"");
             if let Some(ContextValue::Strings(like)) = error.get(ContextKind::SuggestedSubcommand)
-                && !NOT_YET.contains(&verb.as_str())
+                && OTHERS.iter().all(|(name, _)| *name != verb)
             {
                 words.push_str("\n\nDid you mean this?\n");
                 like.iter().for_each(|like| words.push_str(&format!("\t{like}\n")));
@@ -118,7 +165,7 @@ fn words(error: &clap::Error) -> String {
                 let letter = name.chars().nth(1).unwrap_or_default();
                 format!("unknown shorthand flag: '{letter}' in {name}")
             }
-            None => format!("unexpected argument {name:?}"),
+            None => format!("Unexpected args: [{name}]"),
         },
         ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues if value.is_empty() => {
             format!("flag needs an argument: {name}")
@@ -157,12 +204,16 @@ mod tests {
 
     #[test]
     fn errors_are_kubectls() {
-        let cases: [(&[&str], &str); 9] = [
+        let cases: [(&[&str], &str); 10] = [
             (&["get", "po", "--foo"], "unknown flag: --foo"),
             (&["get", "po", "-x"], "unknown shorthand flag: 'x' in -x"),
             (&["frobnicate"], "unknown command \"frobnicate\" for \"podctl\""),
             (&["scale", "-f", "x"], "unknown command \"scale\" for \"podctl\""),
-            (&["gett"], "unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tget\n"),
+            (&["get", "po", "-n", "a", "-n", "b", "--foo"], "unknown flag: --foo"),
+            (
+                &["gett"],
+                "unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tset\n\tget\n",
+            ),
             (&["get", "-n"], "flag needs an argument: --namespace"),
             (
                 &["logs", "x", "--since=5"],
@@ -194,6 +245,8 @@ mod tests {
             ("get po --watch=maybe", "get po --watch=maybe"),
             ("exec x -- get --watch=true -validate", "exec x -- get --watch=true -validate"),
             ("get po -l a=true", "get po -l a=true"),
+            ("delete po x --wait=false --all=false", "delete po x --wait=false"),
+            ("create cm x --append-hash=true", "create cm x --append-hash"),
         ];
         for (line, expected) in cases {
             let words = line.split(' ').map(OsString::from);

@@ -1,6 +1,6 @@
 //! `podctl wait`: until objects are as they should be.
 
-use super::chosen::Chosen;
+use super::chosen::{Chosen, Selectors};
 use super::flags::parse_duration;
 use super::write::Files;
 use super::{Call, Outcome, done, print, resource};
@@ -30,18 +30,8 @@ pub struct Flags {
     #[arg(long, value_parser = parse_timeout, value_name = "DURATION", default_value = "30s",
         hide_default_value = true, allow_hyphen_values = true)]
     timeout: Duration,
-    /// All objects of the kind
-    #[arg(long)]
-    all: bool,
-    /// Objects of all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    /// Only objects with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<String>,
-    /// Only objects with these fields
-    #[arg(long, value_name = "SELECTOR")]
-    field_selector: Option<String>,
+    #[command(flatten)]
+    selectors: Selectors,
     /// Output format: json, yaml, name, jsonpath=…
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
@@ -65,10 +55,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         verb: "wait",
         files: &flags.files,
         words: &flags.words,
-        selector: flags.selector.as_deref(),
-        field_selector: flags.field_selector.as_deref(),
-        all: flags.all,
-        all_namespaces: flags.all_namespaces,
+        selectors: &flags.selectors,
     };
     if until == Until::Created {
         created(call, &flags.words, end)?;
@@ -84,7 +71,10 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
             Ok(Some(met)) => say(&met, &format)?,
             Ok(None) => {
                 let (kind, name) = (object.resource().plural(), object.name());
-                let text = format!("timed out waiting for the condition on {kind}/{name}");
+                let text = match flags.timeout {
+                    Duration::ZERO => format!("condition not met for {kind}/{name}"),
+                    _ => format!("timed out waiting for the condition on {kind}/{name}"),
+                };
                 failed.push(Error::user(text));
             }
             Err(error) => failed.push(error),
@@ -111,10 +101,16 @@ fn until(text: &str) -> Result<Until> {
             Ok(Until::Condition { kind: kind.to_owned(), value: value.to_owned() })
         }
         Some(("jsonpath", rest)) => {
-            let (path, value) = match rest.rsplit_once("}=") {
-                Some((path, value)) => (format!("{path}}}"), Some(value.trim_matches(['"', '\'']))),
-                None => (rest.to_owned(), None),
+            if rest.is_empty() {
+                return Err(Error::user("jsonpath expression cannot be empty"));
+            }
+            let relaxed = || rest.split_once('=').filter(|_| !rest.starts_with('{'));
+            let (path, value) = match (rest.rsplit_once("}="), relaxed()) {
+                (Some((path, value)), _) => (format!("{path}}}"), Some(value)),
+                (None, Some((path, value))) => (path.to_owned(), Some(value)),
+                (None, None) => (rest.to_owned(), None),
             };
+            let value = value.map(|value| value.trim_matches(['"', '\'']));
             if value == Some("") {
                 return Err(Error::user("jsonpath wait value cannot be empty"));
             }
@@ -161,7 +157,14 @@ fn created(call: &Call, words: &[String], end: Instant) -> Result<()> {
         let namespace = kind.namespaced().then_some(call.namespace.as_str());
         let timeout = Some(end.saturating_duration_since(Instant::now()));
         let options = WatchOptions { resource: kind, namespace, timeout, chosen: &chosen };
-        call.engine.watch(&options, &mut |_| Ok(false))?;
+        let mut found = false;
+        call.engine.watch(&options, &mut |_| {
+            found = true;
+            Ok(false)
+        })?;
+        if !found {
+            return Err(Error::user("timed out waiting for the condition"));
+        }
     }
     Ok(())
 }
@@ -185,9 +188,9 @@ fn holds(until: &Until, object: &Object) -> Result<bool> {
                 ([], _) => Ok(false),
                 (_, None) => Ok(true),
                 ([Value::String(text)], Some(value)) => Ok(text == value),
-                ([Value::Array(_) | Value::Object(_)], Some(_)) => {
-                    Err(Error::user("jsonpath leads to a list or a map, which has no value"))
-                }
+                ([Value::Array(_) | Value::Object(_)], Some(_)) => Err(Error::user(
+                    "jsonpath leads to a nested object or list which is not supported",
+                )),
                 ([one], Some(value)) => Ok(one.to_string() == *value),
                 _ => Err(Error::user("given jsonpath expression matches more than one value")),
             }
@@ -222,6 +225,7 @@ mod tests {
         assert_eq!(until("condition=Ready=false").unwrap(), condition("Ready", "false"));
         let phase = path("{.status.phase}", Some("Running"));
         assert_eq!(until("jsonpath={.status.phase}=Running").unwrap(), phase);
+        assert_eq!(until("jsonpath=.status.phase=Running").unwrap(), phase);
         assert_eq!(until("jsonpath={.status.podIP}").unwrap(), path("{.status.podIP}", None));
         assert_eq!(until("x").unwrap_err().to_string(), "unrecognized condition: \"x\"");
         assert_eq!(until("").unwrap_err().to_string(), "unrecognized condition: \"\"");

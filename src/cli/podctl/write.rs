@@ -2,10 +2,11 @@
 
 use super::{Call, print, tell};
 use crate::cli::output::{self, Asked, Format};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{Decoded, Fields, Object};
 use crate::pod::Commit;
 use clap::Args;
+use std::io::Read;
 
 /// Where manifests come from.
 #[derive(Args)]
@@ -155,6 +156,8 @@ impl Printer {
     pub fn one(&mut self, object: &Object, what: &str) -> Result<()> {
         if !self.shows() {
             let (kind, name) = (object.resource().singular(), object.name());
+            // One that gets its name from the store.
+            let name = if name.is_empty() { "<unknown>" } else { name };
             return print(&format!("{kind}/{name} {what}{}\n", self.dry_run.suffix()));
         }
         if self.format == Format::Yaml && self.shown > 0 {
@@ -231,6 +234,19 @@ pub fn keep_server_fields(object: &mut Object, stored: &Object) {
     if let (Object::Pod(new), Object::Pod(old)) = (object, stored) {
         new.status.clone_from(&old.status);
     }
+}
+
+/// Five letters and digits for the end of a name, of those that make no words.
+pub fn random_letters() -> Result<String> {
+    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut random = [0_u8; 5];
+    let source = std::fs::File::open("/dev/urandom");
+    source.and_then(|mut from| from.read_exact(&mut random)).doing(|| "make a name")?;
+    let letter = |byte: &u8| {
+        let at = usize::from(*byte) % ALPHABET.len();
+        ALPHABET.get(at).map_or('x', |letter| char::from(*letter))
+    };
+    Ok(random.iter().map(letter).collect())
 }
 
 /// A stored pod's name.

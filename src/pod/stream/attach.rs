@@ -47,7 +47,10 @@ pub fn attach(config: &Config, pod: &Pod, container: &str, options: &AttachOptio
         let failed = streams.into_iter().find_map(Result::err);
         return Err(failed.unwrap_or_else(|| Error::system("a stream could not be made")));
     };
-    let resized = signalfd(&[Signal::SIGWINCH]).doing(|| "watch the terminal's size")?;
+    // A terminal in raw mode is given back before we go.
+    let ends: &[Signal] = if tty.is_some() { &[Signal::SIGHUP, Signal::SIGTERM] } else { &[] };
+    let signals = [&[Signal::SIGWINCH], ends].concat();
+    let signals = signalfd(&signals).doing(|| "watch the terminal's size")?;
     // A monitor that has gone, or goes before it lets us in, opens no end of our pipes.
     let Some(monitor) = wake::wake(&run)? else { return Ok(0) };
     if options.stdin {
@@ -55,14 +58,17 @@ pub fn attach(config: &Config, pod: &Pod, container: &str, options: &AttachOptio
     }
     let mut total = 0;
     while stdout.is_open || stderr.is_open {
-        let mut fds = vec![resized.as_fd(), monitor.as_fd()];
+        let mut fds = vec![signals.as_fd(), monitor.as_fd()];
         fds.extend(
             [&*stdout, &*stderr].iter().filter(|one| one.is_open).map(|one| one.fifo.as_fd()),
         );
         let ready = poll_in(&fds, None).doing(|| "wait for the container's output")?;
         let is_gone = ready.get(1) == Some(&true);
         let before = total;
-        while let Ok(Some(_)) = resized.read_signal() {
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGWINCH as u32 {
+                return Err(Error::user("hung up").hint("the container goes on: podctl attach"));
+            }
             tty.iter().for_each(Terminal::resize);
         }
         for (mirror, number) in [(&mut *stdout, 1), (&mut *stderr, 2)] {
@@ -151,6 +157,7 @@ impl Terminal {
         let master = pidfd_getfd(&monitor, number).doing(|| "take the container's terminal")?;
         let own = fork::dup_above(std::io::stdin().as_fd(), 3).doing(|| "take the terminal")?;
         let raw = tty::RawMode::enter(own).doing(|| "put the terminal into raw mode")?;
+        raw.pass_newlines_on().doing(|| "put the terminal into raw mode")?;
         let terminal = Self { master, _raw: raw };
         terminal.resize();
         Ok(terminal)

@@ -7,7 +7,7 @@ mod objects;
 mod volumes;
 
 pub use node::node;
-pub use objects::{config_map, event, namespace, secret};
+pub use objects::{config_map, generic, namespace, secret};
 
 use super::tabs;
 use crate::kube::{Pod, duration, resources, roster};

@@ -5,6 +5,7 @@ use crate::cli::output::tabs;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 
 fn head(metadata: &ObjectMeta) -> Lines {
     let mut lines = Lines::default();
@@ -53,25 +54,81 @@ pub fn namespace(namespace: &Namespace) -> String {
     tabs::align(&lines.0)
 }
 
-/// An event.
-pub fn event(event: &Event) -> String {
-    let mut lines = head(&event.metadata);
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let object = &event.involved_object;
-    let component = event.source.as_ref().and_then(|source| source.component.clone());
-    let facts = [
-        ("Type", text(&event.type_)),
-        ("Reason", text(&event.reason)),
-        ("Object", format!("{}/{}", text(&object.kind), text(&object.name))),
-        ("Field Path", text(&object.field_path)),
-        ("From", component.unwrap_or_default()),
-        ("Count", event.count.unwrap_or(1).to_string()),
-        ("First Seen", event.first_timestamp.as_ref().map_or_else(String::new, super::time)),
-        ("Last Seen", event.last_timestamp.as_ref().map_or_else(String::new, super::time)),
-        ("Message", text(&event.message).trim().to_owned()),
-    ];
-    for (title, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        lines.add(0, format_args!("{title}:\t{value}"));
+/// An object whose kind has no words of its own: its fields, by their names.
+pub fn generic(metadata: &ObjectMeta, value: &Value) -> String {
+    let mut lines = head(metadata);
+    let mut rest = value.clone();
+    if let Some(metadata) = rest.get_mut("metadata").and_then(Value::as_object_mut) {
+        for shown in ["name", "namespace", "labels", "annotations", "managedFields"] {
+            metadata.remove(shown);
+        }
     }
+    fields(&mut lines, 0, &rest);
+    lines.add(0, "Events:\t<none>");
     tabs::align(&lines.0)
+}
+
+/// The fields of `value`, one level below the other.
+fn fields(lines: &mut Lines, level: usize, value: &Value) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let label = label(key);
+        match value {
+            Value::Object(_) => {
+                lines.add(level, format_args!("{label}:"));
+                fields(lines, level + 1, value);
+            }
+            Value::Array(items) => {
+                lines.add(level, format_args!("{label}:"));
+                for item in items {
+                    match item {
+                        Value::Object(_) => fields(lines, level + 1, item),
+                        item => lines.add(level + 1, format_args!("{}", plain(item))),
+                    }
+                }
+            }
+            value => lines.add(level, format_args!("{label}:\t{}", plain(value))),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// `firstTimestamp` is `First Timestamp`, and `uid` is `UID`.
+fn label(field: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for letter in field.chars() {
+        match words.last_mut() {
+            Some(word) if !letter.is_uppercase() => word.push(letter),
+            None => words.push(letter.to_uppercase().to_string()),
+            Some(_) => words.push(letter.to_string()),
+        }
+    }
+    let upper = |word: String| {
+        let known = ["API", "URL", "UID", "OSB", "GUID"];
+        let upper = word.to_uppercase();
+        if known.contains(&upper.as_str()) { upper } else { word }
+    };
+    words.into_iter().map(upper).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn fields_are_labelled_as_by_kubectl() {
+        let cases = [
+            ("apiVersion", "API Version"),
+            ("uid", "UID"),
+            ("firstTimestamp", "First Timestamp"),
+            ("reportingComponent", "Reporting Component"),
+        ];
+        for (field, expected) in cases {
+            assert_eq!(super::label(field), expected);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Asking, Flags, columns};
 use crate::cli::output::{self, Asked, Format, json, table::Writer, yaml};
+use crate::cli::podctl::chosen::Chosen;
 use crate::cli::podctl::resource::Wanted;
 use crate::cli::podctl::selection::Selection;
 use crate::cli::podctl::{Call, Outcome, print};
@@ -14,18 +15,18 @@ use serde_json::json;
 
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags, format: &Format, asking: &Asking) -> Outcome {
-    let (resource, name) = one(call, flags, &asking.wanted)?;
+    let watched = match flags.files.given()? {
+        true => of_file(call, flags)?,
+        false => one(call, flags, &asking.wanted)?,
+    };
+    let Watched { resource, name, namespace } = watched;
     let (labels, fields) = (flags.selector.as_deref(), flags.field_selector.as_deref());
     let selection = Selection::parse(resource, labels, fields)?;
     let chosen = |object: &Object| {
         name.as_ref().is_none_or(|name| object.name() == name) && selection.matches(object)
     };
-    let options = WatchOptions {
-        resource,
-        namespace: (!flags.all_namespaces).then_some(call.namespace.as_str()),
-        timeout: None,
-        chosen: &chosen,
-    };
+    let options =
+        WatchOptions { resource, namespace: namespace.as_deref(), timeout: None, chosen: &chosen };
     let mut shown = Shown {
         format,
         columns: columns(flags, format, asking),
@@ -42,11 +43,37 @@ pub fn run(call: &Call, flags: &Flags, format: &Format, asking: &Asking) -> Outc
     Ok(0)
 }
 
-/// What is watched is of one kind.
-fn one(call: &Call, flags: &Flags, wanted: &Wanted) -> Result<(Resource, Option<String>)> {
+/// What is watched: of one kind, one object or all.
+struct Watched {
+    resource: Resource,
+    name: Option<String>,
+    /// None for all.
+    namespace: Option<String>,
+}
+
+/// The object of the one manifest.
+fn of_file(call: &Call, flags: &Flags) -> Result<Watched> {
+    let (objects, errors) = Chosen { files: &flags.files, ..Chosen::NONE }.objects(call, false)?;
+    match (objects.as_slice(), errors.into_iter().next()) {
+        (_, Some(error)) => Err(error),
+        ([object], None) => {
+            let namespace = object.resource().namespaced().then(|| object.namespace().to_owned());
+            let name = Some(object.name().to_owned());
+            Ok(Watched { resource: object.resource(), name, namespace })
+        }
+        (several, None) => Err(Error::user(format!(
+            "watch is only supported on individual resources and resource collections - {} \
+             resources were found",
+            several.len()
+        ))),
+    }
+}
+
+fn one(call: &Call, flags: &Flags, wanted: &Wanted) -> Result<Watched> {
+    let namespace = (!flags.all_namespaces).then(|| call.namespace.clone());
     match wanted {
         Wanted::All(kinds) => match kinds.as_slice() {
-            [kind] => Ok((*kind, None)),
+            [kind] => Ok(Watched { resource: *kind, name: None, namespace }),
             _ => Err(Error::user("you may only specify a single resource type")),
         },
         Wanted::Named(items) => match items.as_slice() {
@@ -54,7 +81,7 @@ fn one(call: &Call, flags: &Flags, wanted: &Wanted) -> Result<(Resource, Option<
                 if !flags.ignore_not_found {
                     call.engine.get_object(*kind, &call.namespace, name)?;
                 }
-                Ok((*kind, Some(name.clone())))
+                Ok(Watched { resource: *kind, name: Some(name.clone()), namespace })
             }
             _ => Err(Error::user("you may only specify a single resource name to watch")),
         },

@@ -16,6 +16,7 @@ pub const GROUPS: &[Group] = &[
                 "create",
                 &[
                     ("Create the objects of a manifest", "podctl create -f pod.yaml"),
+                    ("Change a manifest in an editor first", "podctl create -f pod.yaml --edit"),
                     (
                         "Create a config map",
                         "podctl create configmap cfg --from-literal=color=blue",
@@ -53,6 +54,7 @@ pub const GROUPS: &[Group] = &[
                 &[
                     ("Create what a manifest says, or change it", "podctl apply -f pod.yaml"),
                     ("Only check a manifest", "podctl apply --dry-run=server -f pod.yaml"),
+                    ("Show what was applied last", "podctl apply view-last-applied pod web"),
                 ],
             ),
             (
@@ -61,6 +63,19 @@ pub const GROUPS: &[Group] = &[
                     ("Delete a pod and wait until it is gone", "podctl delete pod web"),
                     ("Delete what a manifest says", "podctl delete -f pod.yaml"),
                     ("Delete at once", "podctl delete pod web --grace-period=0 --force"),
+                ],
+            ),
+            (
+                "set",
+                &[
+                    (
+                        "Change the image of a container of a pod that runs",
+                        "podctl set image pod/web nginx=nginx:1.27",
+                    ),
+                    (
+                        "Print a manifest with another variable",
+                        "podctl set env -f pod.yaml --local -o yaml LANG=C.UTF-8",
+                    ),
                 ],
             ),
             ("edit", &[("Change a pod in an editor", "podctl edit pod web")]),

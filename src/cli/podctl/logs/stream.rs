@@ -17,7 +17,7 @@ pub struct Stream {
 impl Stream {
     /// `[pod/web/nginx] `, if that is asked for.
     fn prefix(&self, flags: &Flags) -> String {
-        if !flags.prefix {
+        if !flags.prefix && !flags.all_pods {
             return String::new();
         }
         format!("[pod/{}/{}] ", part(self.pod.metadata.name.as_ref()), self.container)
