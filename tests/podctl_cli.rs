@@ -9,6 +9,8 @@ mod beside;
 mod live;
 #[path = "podctl_cli/read.rs"]
 mod read;
+#[path = "podctl_cli/streams.rs"]
+mod streams;
 #[path = "podctl_cli/terminal.rs"]
 mod terminal;
 #[path = "podctl_cli/transcript.rs"]

@@ -141,8 +141,7 @@ pub fn delete(
     options: DeleteOptions,
 ) -> Result<(String, Ending)> {
     let store = Store::new(&config.paths.lib);
-    let locked = store.lock_existing(namespace, name)?;
-    let Some(mut pod) = locked.wanted()? else { return Err(store::not_found(name)) };
+    let (locked, mut pod) = store.lock_existing(namespace, name)?;
     let ended = listing::read_pod(locked.dir())?
         .and_then(|pod| pod.status?.phase)
         .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");

@@ -1,6 +1,6 @@
 //! Ephemeral containers: added to a pod that runs, for debugging it.
 
-use super::store::{self, Store};
+use super::store::Store;
 use super::{Config, lock};
 use crate::error::{Error, Kind, Result};
 use crate::kube::defaults::set_ephemeral_defaults;
@@ -14,8 +14,7 @@ pub fn add_ephemeral(
     mut container: EphemeralContainer,
 ) -> Result<Pod> {
     let store = Store::new(&config.paths.lib);
-    let locked = store.lock_existing(namespace, name)?;
-    let Some(mut pod) = locked.wanted()? else { return Err(store::not_found(name)) };
+    let (locked, mut pod) = store.lock_existing(namespace, name)?;
     set_ephemeral_defaults(&mut container);
     check(&pod, &container)?;
     pod.metadata.generation = pod.metadata.generation.map(|generation| generation + 1);

@@ -80,13 +80,15 @@ impl Store {
         lock_dir(dir, FlockArg::LockExclusiveNonblock).ok().flatten()
     }
 
-    /// Locks an existing pod's directory; `NotFound` where there is none.
-    pub fn lock_existing(&self, namespace: &str, name: &str) -> Result<Locked> {
+    /// Locks an existing pod's directory, and reads what is wanted; `NotFound` where there is none.
+    pub fn lock_existing(&self, namespace: &str, name: &str) -> Result<(Locked, Pod)> {
         let dir = self.pod_dir(namespace, name)?;
         loop {
             match lock_dir(&dir, FlockArg::LockExclusive) {
-                Ok(Some(locked)) if locked.wanted()?.is_some() => return Ok(locked),
-                Ok(Some(_)) => return Err(not_found(name)),
+                Ok(Some(locked)) => {
+                    let wanted = locked.wanted()?.ok_or_else(|| not_found(name))?;
+                    return Ok((locked, wanted));
+                }
                 Ok(None) => {}
                 Err(error) if error.errno() == Some(Errno::ENOENT) => return Err(not_found(name)),
                 Err(error) => return Err(error),
@@ -155,7 +157,7 @@ impl Store {
         let dir = self.pod_dir(namespace, name)?;
         let tombstone = self.dir.join(namespace).join(format!(".{uid}"));
         match self.lock_existing(namespace, name) {
-            Ok(locked) if locked.uid_is(uid)? => {
+            Ok((_locked, pod)) if pod.metadata.uid.as_deref() == Some(uid) => {
                 std::fs::rename(&dir, &tombstone).doing(|| format!("remove {}", dir.display()))?;
             }
             Ok(_) => {}
@@ -191,10 +193,6 @@ impl Locked {
             return Ok(());
         }
         bury(&self.dir)
-    }
-
-    fn uid_is(&self, uid: &str) -> Result<bool> {
-        Ok(self.wanted()?.and_then(|pod| pod.metadata.uid).as_deref() == Some(uid))
     }
 }
 

@@ -14,7 +14,7 @@ const OBJECTS: &str = r#"
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: cfg}
-data: {color: blue, nginx.conf: "a\nb\n"}
+data: {nginx.conf: "a\nb\n"}
 binaryData: {x.bin: AAEC}
 ---
 apiVersion: v1
@@ -52,7 +52,7 @@ spec:
     - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
     - {name: LIM, valueFrom: {resourceFieldRef: {resource: limits.memory}}}
     - {name: S, valueFrom: {secretKeyRef: {name: sec, key: k}}}
-    - {name: C, valueFrom: {configMapKeyRef: {name: cfg, key: color, optional: true}}}
+    - {name: C, valueFrom: {configMapKeyRef: {name: cfg, key: nginx.conf, optional: true}}}
     envFrom:
     - {configMapRef: {name: cfg}}
     - {secretRef: {name: sec, optional: true}, prefix: P_}
@@ -115,8 +115,7 @@ fn what_kubectl_says_of_objects_podctl_says_too() {
     }
     // What this thread starts is in there with it.
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
-    assert!(up.success());
+    super::terminal::lo();
     let case = Case::new();
     std::fs::create_dir_all(case.0.path().join("files/sub")).unwrap();
     let cm = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: blue}\n";

@@ -29,7 +29,7 @@ spec:
 const PATIENCE: u64 = 60_000;
 
 /// A case whose pods run, in a network of its own; none without root.
-fn up() -> Option<Case> {
+pub fn up() -> Option<Case> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIP: needs root");
         return None;
@@ -47,7 +47,14 @@ fn up() -> Option<Case> {
     Some(case)
 }
 
-fn down(case: &Case) {
+/// The loopback of this thread's network is there.
+pub fn lo() {
+    let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    assert!(up.unwrap().success());
+}
+
+/// The pods go, and leave nothing.
+pub fn down(case: &Case) {
     let (status, _, err) = case.run("delete pods --all");
     assert_eq!(status, 0, "{err}");
     assert!(is_empty(&case.root()), "files are left");

@@ -198,7 +198,9 @@ pub fn command_of(arguments: &[OsString]) -> Option<Command> {
     let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
     let mut words = words.take_while(|word| *word != "--");
     let (name, flags) = words.find_map(|word| OFTEN.iter().find(|(name, _)| *name == word))?;
-    let root = Globals::augment_args(Command::new("podctl").disable_help_subcommand(true));
+    let root = Globals::augment_args(
+        Command::new("podctl").disable_help_subcommand(true).args_override_self(true),
+    );
     Some(root.subcommand(flags(Command::new(*name))))
 }
 
