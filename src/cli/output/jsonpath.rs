@@ -93,10 +93,9 @@ impl Template {
             None => text,
         };
         if inner.is_empty() || inner.contains(['{', '}']) {
-            return Err(format!(
-                "unexpected path string, expected a 'name1.name2' or '.name1.name2' or \
-                 '{{name1.name2}}' or '{{.name1.name2}}'"
-            ));
+            return Err("unexpected path string, expected a 'name1.name2' or '.name1.name2' or \
+                        '{name1.name2}' or '{.name1.name2}'"
+                .to_owned());
         }
         let dot = if inner.starts_with(['.', '[']) { "" } else { "." };
         Self::parse(&format!("{{{dot}{inner}}}"))
