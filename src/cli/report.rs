@@ -2,7 +2,9 @@
 
 use super::runp::log::{Level, Log};
 use crate::error::{Error, Kind};
+use crate::sys::poll;
 use std::io::Write;
+use std::os::fd::AsFd;
 
 /// Reports a failed command as runc does; the hint, which runc has not, goes to standard error
 /// only and on a line of its own.
@@ -20,7 +22,8 @@ pub fn error(error: &Error, log: &Log) {
 /// Reports a failed command as kubectl does. A reader of our output that is gone, as `head` is
 /// once it has its lines, is nothing to report.
 pub fn kubectl(error: &Error) {
-    if error.errno() == Some(nix::errno::Errno::EPIPE) {
+    let broken = error.errno() == Some(nix::errno::Errno::EPIPE);
+    if broken && poll::is_broken(std::io::stdout().as_fd()) {
         return;
     }
     stderr(&match error.kind() {

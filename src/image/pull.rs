@@ -218,7 +218,8 @@ fn resolve(source: &Source, reference: &Reference) -> std::result::Result<Resolv
     for _ in 0..3 {
         let document = source.manifest(&wanted, MAX_DOCUMENT)?;
         let actual = Digest::of(&document.content);
-        let known = Digest::parse(&wanted).ok();
+        // A pin that cannot be checked is none.
+        let known = wanted.contains(':').then(|| Digest::parse(&wanted)).transpose()?;
         let claimed = document.digest.as_deref().and_then(|digest| Digest::parse(digest).ok());
         if let Some(claimed) = known.or(claimed) {
             check_digest(&claimed, &actual)?;

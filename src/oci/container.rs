@@ -19,6 +19,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+/// Longest record that is read: it repeats the hooks and annotations of a config.json, and one before
+/// it may still be there.
+const MAX_RECORD: u64 = 32 << 20;
+
 /// The status of the runtime specification, and runc's `paused`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -185,7 +189,7 @@ impl Container {
     pub fn open(root: &Path, id: &str) -> Result<Self> {
         check_id(id)?;
         let dir = root.join(id);
-        let record = match fs::read_limited(&dir.join("state.json"), 4 << 20) {
+        let record = match fs::read_limited(&dir.join("state.json"), MAX_RECORD) {
             Ok(bytes) => parse(fs::last_line(&bytes))
                 .doing(|| format!("read {}/state.json", dir.display()))?,
             Err(Errno::ENOENT) if std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir()) => {

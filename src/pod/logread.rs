@@ -235,7 +235,7 @@ fn tail_start(mut file: &File, lines: usize) -> std::io::Result<u64> {
     const BLOCK: u64 = 64 << 10;
     let mut end = file.metadata()?.len();
     // The newline of the last line ends it and begins nothing.
-    let mut wanted = lines + 1;
+    let mut wanted = lines.saturating_add(1);
     let mut block = Vec::new();
     while end > 0 {
         let start = end.saturating_sub(BLOCK);

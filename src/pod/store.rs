@@ -227,9 +227,15 @@ pub fn write_json_often(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// A value as it is stored.
 pub fn encode(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
+    let encoding = || format!("encode {}", path.display());
+    let bytes = serde_json::to_vec(value)
         .map_err(|error| Error::new(Kind::Bug, error.to_string()))
-        .doing(|| format!("encode {}", path.display()))
+        .doing(encoding)?;
+    // What nobody would read again is not written.
+    match bytes.len() as u64 > MAX_FILE {
+        true => Err(Error::user(format!("Request entity too large: limit is {MAX_FILE}"))),
+        false => Ok(bytes),
+    }
 }
 
 /// A file of the store, `None` if it is not there, or empty, as after a power failure. Links are not

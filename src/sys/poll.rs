@@ -32,6 +32,12 @@ pub fn poll_hang_up(fd: BorrowedFd<'_>, timeout: Duration) -> Result<()> {
     }
 }
 
+/// Whether what is written to `fd`, a pipe or a connection, reaches nobody any more.
+pub fn is_broken(fd: BorrowedFd<'_>) -> bool {
+    let mut set = [PollFd::new(fd, PollFlags::empty())];
+    poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 /// Rounded up, so that a deadline has passed when the wait returns.
 pub(super) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     let Some(timeout) = timeout else { return PollTimeout::NONE };

@@ -24,11 +24,11 @@ const FORMATS: [&str; 8] = [
 
 /// The candidates, if this process was called for them.
 pub fn if_called() -> Option<String> {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() != Some(WORD) {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != WORD {
         return None;
     }
-    let words: Vec<String> = arguments.collect();
+    let words: Vec<String> = arguments.map(|it| it.to_string_lossy().into_owned()).collect();
     let command = Cli::command();
     let found = candidates(&command, &words, &Live::of(&command, &words));
     Some(found.into_iter().map(|candidate| format!("{candidate}\n")).collect())

@@ -33,9 +33,7 @@ fn texts(names: &[String], recursive: bool) -> Result<Vec<(String, String)>> {
     let mut texts = Vec::new();
     for name in names.iter().flat_map(|name| name.split(',')) {
         if name == "-" {
-            let mut text = String::new();
-            std::io::stdin().take(LIMIT).read_to_string(&mut text).doing(|| "read STDIN")?;
-            texts.push(("STDIN".to_owned(), text));
+            texts.push(("STDIN".to_owned(), whole(std::io::stdin()).doing(|| "read STDIN")?));
             continue;
         }
         if name.starts_with("http://") || name.starts_with("https://") {
@@ -61,8 +59,16 @@ fn texts(names: &[String], recursive: bool) -> Result<Vec<(String, String)>> {
 
 /// A file that may be a pipe, as `<(…)` makes them.
 fn read_file(path: &Path) -> Result<String> {
+    whole(std::fs::File::open(path)?)
+}
+
+/// Half a manifest is none.
+fn whole(from: impl Read) -> Result<String> {
     let mut text = Vec::new();
-    std::fs::File::open(path)?.take(LIMIT).read_to_end(&mut text)?;
+    from.take(LIMIT + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LIMIT {
+        return Err(Error::user(format!("it has more than {LIMIT} bytes")));
+    }
     String::from_utf8(text).map_err(|_| Error::user("it is not UTF-8 text"))
 }
 

@@ -224,7 +224,6 @@ fn print(text: &str) -> Result<()> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).doing(|| STDOUT)
 }
 
-/// What [`report::kubectl`] knows a closed pipe by.
 const STDOUT: &str = "write to standard output";
 
 /// A line on standard error; when that is closed, there is nobody left to tell.

@@ -1,4 +1,4 @@
-//! `pods web`, `po/web`, `pod -l app=web`: which pods a command line means.
+//! `pods web`, `po/web`, `cm,secrets`: which objects a command line means.
 
 use super::Call;
 use crate::error::{Error, Kind, Result};
@@ -88,11 +88,10 @@ pub fn name(word: &str) -> Result<String> {
 
 fn slashed(word: &str) -> Result<String> {
     match word.split_once('/') {
-        None => Err(Error::user(NO_SEPARATE_TYPE)),
         Some((kind, name)) if !kind.is_empty() && is_one(name) => {
             is_pods(kind).map(|()| name.to_owned())
         }
-        Some(_) => {
+        _ => {
             Err(Error::user("arguments in resource/name form must have a single resource and name"))
         }
     }

@@ -97,7 +97,9 @@ fn token(
     (service, scope): (&str, &str),
     credentials: Option<&Credentials>,
 ) -> Result<String, Failure> {
-    if credentials.is_some() && realm.starts_with("http://") && !client.may_send_secrets(realm) {
+    let scheme = realm.split_once("://").map_or("", |(scheme, _)| scheme);
+    let plain = !scheme.eq_ignore_ascii_case("https");
+    if credentials.is_some() && plain && !client.may_send_secrets(realm) {
         let why = format!("the registry wants credentials sent to {realm}, unencrypted");
         return Err(Failure::Denied(Error::user(why)));
     }

@@ -382,7 +382,9 @@ fn proxy(scheme: &str) -> Result<Option<Proxy>> {
     let either = |name: &str| var(name.to_owned()).or_else(|| var(name.to_ascii_lowercase()));
     let given = either(&format!("{upper}_PROXY")).or_else(|| either("ALL_PROXY"));
     let Some(given) = given.or_else(|| either("HTTP_PROXY")) else { return Ok(None) };
-    let what = || format!("the proxy of the environment, {given}");
+    // Name and password are nobody's who reads the error.
+    let shown = given.rsplit_once('@').map_or(given.as_str(), |(_, host)| host);
+    let what = || format!("the proxy of the environment, {shown}");
     let refused = |error: ureq::Error| Error::user(error.to_string()).doing(what());
     let parsed = Proxy::new(&given).map_err(refused)?;
     let mut builder = Proxy::builder(match parsed.protocol() {

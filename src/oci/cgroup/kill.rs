@@ -7,6 +7,7 @@ use crate::sys::clone::{pidfd_open, pidfd_send_signal};
 use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Seek;
 use std::path::Path;
@@ -18,6 +19,9 @@ const FREEZE_WAIT: Duration = Duration::from_secs(10);
 /// How long to wait between two looks where the kernel offers no event (v1's freezer, and a v1
 /// cgroup whose last process is not quite gone).
 const NO_EVENT: Duration = Duration::from_millis(1);
+
+/// Fewer than anybody may have open.
+const OPEN_AT_ONCE: usize = 256;
 
 impl Cgroup {
     /// All processes in it and below.
@@ -48,24 +52,42 @@ impl Cgroup {
             if pids.is_empty() {
                 return Ok(());
             }
-            self.kill_each(&pids).doing(what)?;
+            self.kill_each().doing(what)?;
             wait_exits(&path, &pids, until).doing(what)?;
         }
     }
 
-    /// Kills what `pids` names, with the cgroup frozen so that a fork bomb cannot outrun us. A
-    /// freeze that fails only makes it a race that the next round repeats.
-    fn kill_each(&self, pids: &[i32]) -> Result<()> {
+    /// Signals each process in it and below. One that is listed both before and after its descriptor
+    /// was opened is the one that the descriptor names, whatever pids were reused meanwhile.
+    pub fn signal_each(&self, signal: i32) -> Result<()> {
+        for some in self.pids()?.chunks(OPEN_AT_ONCE) {
+            let mut opened = Vec::new();
+            for pid in some {
+                match pidfd_open(*pid) {
+                    Ok(pidfd) => opened.push((pid, pidfd)),
+                    Err(Errno::ESRCH) => {}
+                    Err(errno) => return Err(errno).doing(|| format!("open process {pid}")),
+                }
+            }
+            let still_there: HashSet<i32> = self.pids()?.into_iter().collect();
+            for (pid, pidfd) in opened.iter().filter(|(pid, _)| still_there.contains(pid)) {
+                match pidfd_send_signal(pidfd, signal) {
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    Err(errno) => return Err(errno).doing(|| format!("signal process {pid}")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills each, with the cgroup frozen so that a fork bomb cannot outrun us. A freeze that fails
+    /// only makes it a race that the next round repeats.
+    fn kill_each(&self) -> Result<()> {
         let (frozen, thawed) = self.freezer_words();
         if let Some((path, name)) = self.freezer() {
             file::write(&path, name, frozen).unwrap_or_default();
         }
-        for pid in pids {
-            match pidfd_open(*pid).and_then(|pidfd| pidfd_send_signal(pidfd, SIGKILL)) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(errno).doing(|| format!("kill process {pid}")),
-            }
-        }
+        self.signal_each(SIGKILL)?;
         match self.freezer().map(|(path, name)| file::write(&path, name, thawed)) {
             None | Some(Ok(()) | Err(Errno::ENOENT)) => Ok(()),
             Some(Err(errno)) => Err(errno).doing(|| "thaw"),

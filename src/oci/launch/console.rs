@@ -134,12 +134,12 @@ fn wait_for_any(
         Err(errno) => return Err(errno),
     }
     let is_ready = |index: usize| set.get(index).and_then(PollFd::any).unwrap_or(false);
-    // Once every process has closed its end the master is always "ready"; the end itself is then
-    // waited for alone.
+    // Once every process has closed its end the master is always "ready": what is left to wait for
+    // is the end itself, and signals until then.
     if is_ready(2) && set.get(2).and_then(PollFd::revents).is_some_and(|r| r == PollFlags::POLLHUP)
     {
-        poll::poll_in(&[launched.pidfd.as_fd()], None)?;
-        return Ok(Ready { ended: true, input: false });
+        let ready = poll::poll_in(&[launched.pidfd.as_fd(), signals.as_fd()], None)?;
+        return Ok(Ready { ended: ready.first() == Some(&true), input: false });
     }
     Ok(Ready { ended: is_ready(0), input: is_ready(3) })
 }

@@ -19,7 +19,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where hooks run.
 #[derive(Clone, Copy)]
@@ -134,9 +134,14 @@ fn arguments(hook: &Hook) -> Vec<String> {
 /// Waits for the hook; one that takes longer than it may is killed.
 fn wait(pidfd: &OwnedFd, timeout: Option<i64>) -> Result<i32> {
     let Some(seconds) = timeout else { return clone::wait(pidfd).doing(|| "wait") };
+    let begun = Instant::now();
     let limit = Duration::from_secs(seconds.max(0).unsigned_abs());
-    let ended = poll::poll_in(&[pidfd.as_fd()], Some(limit)).doing(|| "wait")?;
-    if ended.first() != Some(&true) {
+    let mut ended = false;
+    // A signal ends a wait early.
+    while let (false, Some(left)) = (ended, limit.checked_sub(begun.elapsed())) {
+        ended = poll::poll_in(&[pidfd.as_fd()], Some(left)).doing(|| "wait")? == [true];
+    }
+    if !ended {
         clone::pidfd_send_signal(pidfd, clone::SIGKILL).doing(|| "kill")?;
         clone::wait(pidfd).doing(|| "wait")?;
         return Err(Error::system(format!("hook ran past specified timeout of {seconds}.0s")));

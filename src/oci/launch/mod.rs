@@ -124,11 +124,12 @@ pub fn launch(plan: &Plan, job: Job<'_>) -> Result<Launched> {
         maps: Vec::new(),
     };
     let done = parent.walk().and_then(|()| parent.await_program());
-    parent.return_to_own_namespaces()?;
-    if let (Some(trace), Some(path)) = (&parent.trace, path) {
-        trace.write(path, &plan.steps)?;
-    }
-    match (done, parent.launched) {
+    let returned = parent.return_to_own_namespaces();
+    let traced = match (&parent.trace, path) {
+        (Some(trace), Some(path)) => trace.write(path, &plan.steps),
+        _ => Ok(()),
+    };
+    match (done.and(returned).and(traced), parent.launched) {
         (Ok(()), Some(launched)) => Ok(launched),
         (Ok(()), None) => Err(Error::new(crate::error::Kind::Bug, "a plan without a clone")),
         (Err(error), Some(launched)) => {

@@ -12,7 +12,7 @@ use crate::sys::path::{open_in_root, open_ordinary_in_root};
 use crate::sys::types::{AttrChange, Propagation, attr};
 use crate::sys::{Errno, Result, copy, fs};
 use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -326,18 +326,22 @@ fn device(root: BorrowedFd<'_>, wanted: &Device) -> Result<()> {
     let name = wanted.place.name.as_c_str();
     let number = nix::sys::stat::makedev(wanted.number.0.into(), wanted.number.1.into());
     let mode = Mode::from_bits_truncate(wanted.mode);
+    let is_wanted = |there: FileStat| {
+        file_type(there.st_mode) == file_type(wanted.mode)
+            && (there.st_rdev == number || file_type(wanted.mode) == SFlag::S_IFIFO)
+    };
     match mknodat(&dir, name, file_type(wanted.mode), mode, number) {
         Ok(()) => own(&dir, name, wanted),
         Err(Errno::EEXIST) => {
             let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-            let there = fstatat(&dir, name, flags)?;
-            let same = file_type(there.st_mode) == file_type(wanted.mode)
-                && (there.st_rdev == number || file_type(wanted.mode) == SFlag::S_IFIFO);
-            if same { Ok(()) } else { Err(Errno::EEXIST) }
+            if is_wanted(fstatat(&dir, name, flags)?) { Ok(()) } else { Err(Errno::EEXIST) }
         }
         // A user namespace may not make devices, but it may show the host's.
         Err(Errno::EPERM) => {
             let tree = mount::open_tree(AT_FDCWD, &wanted.host, Depth::One)?;
+            if !is_wanted(fstat(&tree)?) {
+                return Err(Errno::ENODEV);
+            }
             mount::move_mount(tree, make_in_root(dir.as_fd(), name, Leaf::File)?)
         }
         Err(errno) => Err(errno),

@@ -1,9 +1,8 @@
 //! `kill`.
 
 use crate::error::{Context, Error, Result};
-use crate::oci::cgroup::Cgroup;
 use crate::oci::container::Container;
-use crate::sys::{Errno, clone, fs};
+use crate::sys::{clone, fs};
 use nix::sys::signal::Signal;
 use std::path::Path;
 use std::str::FromStr;
@@ -24,7 +23,9 @@ pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
         Some(cgroup) if everyone && signal == clone::SIGKILL => {
             return cgroup.kill_all(KILL_DEADLINE).doing(|| "unable to kill all processes");
         }
-        Some(cgroup) if everyone => return signal_all(cgroup, signal),
+        Some(cgroup) if everyone => {
+            return cgroup.signal_each(signal).doing(|| "unable to signal all processes");
+        }
         _ => {}
     }
     clone::pidfd_send_signal(&init, signal).doing(|| "unable to signal init")?;
@@ -45,28 +46,6 @@ fn kill_the_rest(container: &Container, signal: i32, all: bool) -> Result<()> {
         _ if all => Ok(()),
         _ => Err(Error::user("container not running")),
     }
-}
-
-/// Signals each process of `cgroup`. A process that was in it both before and after its descriptor
-/// was opened is the one that the descriptor names, whatever pids were reused meanwhile.
-fn signal_all(cgroup: &Cgroup, signal: i32) -> Result<()> {
-    let doing = || "unable to signal all processes";
-    let mut opened = Vec::new();
-    for pid in cgroup.pids()? {
-        match clone::pidfd_open(pid) {
-            Ok(pidfd) => opened.push((pid, pidfd)),
-            Err(Errno::ESRCH) => {}
-            Err(errno) => Err(errno).doing(doing)?,
-        }
-    }
-    let still_there = cgroup.pids()?;
-    for (_, pidfd) in opened.iter().filter(|(pid, _)| still_there.contains(pid)) {
-        match clone::pidfd_send_signal(pidfd, signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => Err(errno).doing(doing)?,
-        }
-    }
-    Ok(())
 }
 
 /// Whether `pid` is the first process of a PID namespace, whose death ends all others in it.

@@ -60,8 +60,7 @@ pub(super) fn plan(cx: &Topic<'_>, plan: &mut Plan) -> Result<()> {
 
 fn is_bound_dev(mount: &oci_spec::runtime::Mount) -> bool {
     let bind = |option: &String| option == "bind" || option == "rbind";
-    let destination = mount.destination().as_os_str().as_bytes();
-    destination.trim_ascii_end().strip_suffix(b"/").unwrap_or(destination) == b"/dev"
+    mount.destination() == Path::new("/dev")
         && (mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind))
 }
 

@@ -7,6 +7,7 @@ use super::{Mode, OWN, Plan, Topic, cstring, missing, refuse, text_wanted};
 use crate::error::{Error, Result};
 use crate::sys::types::{CapSets, NsKind};
 use oci_spec::runtime::{Capabilities, Capability, Linux, Process};
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -60,7 +61,7 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     let load = seccomp::load(plan.filter.as_ref(), no_new_privileges);
     let listened_to = plan.listener.is_some();
     chdir(process, plan)?;
-    plan.child(OWN, Step::CloseFds(3 + cx.preserve_fds));
+    plan.child(OWN, Step::CloseFds(cx.preserve_fds.saturating_add(3)));
     attributes::own(cx, plan)?;
     if !cx.user_namespace {
         attributes::privileged(process, |at, attribute| {
@@ -264,18 +265,18 @@ fn program(process: &Process) -> Result<Program> {
 /// Each variable once: of several with a name the last counts, as with runc, and a program that looks
 /// for the first would see another. An empty `HOME` is none.
 fn environment(env: &[String]) -> Result<Vec<String>> {
-    let mut kept: Vec<(&str, &String)> = Vec::with_capacity(env.len());
-    for variable in env {
-        let Some((name, value)) = variable.split_once('=') else {
-            let cause = format!("process.env: {variable:?} is not of the form NAME=value");
-            return Err(Error::user(cause));
-        };
-        kept.retain(|(known, _)| *known != name);
-        if name != "HOME" || !value.is_empty() {
-            kept.push((name, variable));
-        }
-    }
-    Ok(kept.into_iter().map(|(_, variable)| variable.clone()).collect())
+    let named = env.iter().map(|variable| {
+        let wrong = || format!("process.env: {variable:?} is not of the form NAME=value");
+        let (name, _) = variable.split_once('=').ok_or_else(|| Error::user(wrong()))?;
+        Ok((name, variable))
+    });
+    let named: Vec<(&str, &String)> = named.collect::<Result<_>>()?;
+    let mut known = HashSet::new();
+    let last = named.into_iter().rev().filter(|(name, _)| known.insert(*name));
+    let mut kept: Vec<String> = last.map(|(_, variable)| variable.clone()).collect();
+    kept.retain(|variable| variable != "HOME=");
+    kept.reverse();
+    Ok(kept)
 }
 
 /// As execvp(3), but an empty element of PATH is passed over: it would be the working directory.

@@ -7,9 +7,10 @@ use crate::error::{Context, Error, Result};
 use crate::image::{self, Image};
 use crate::kube::roster::{self, Role};
 use crate::oci::bundle::Bundle;
+use crate::oci::container::Container as Made;
 use crate::oci::ops::{self, CreateOptions};
 use crate::pod::event::{Event, StartStage};
-use crate::pod::state::{self, PodState};
+use crate::pod::state::{self, ContainerState, PodState};
 use crate::pod::store::{make_private_dir, remove_tree, write_json};
 use crate::pod::translate::{self, Credentials, Input, Places, Sandbox};
 use crate::pod::worker::Reply;
@@ -141,6 +142,7 @@ impl Instance<'_> {
             ..Default::default()
         };
         let bundle = Bundle { dir, spec, warnings: Vec::new() };
+        self.verify_joined().map_err(at(StartStage::Start))?;
         let started = ops::run_detached(&bundle, &options).map_err(at(StartStage::Start))?;
         fault::worker("container: started");
         Ok(started.pid)
@@ -167,18 +169,31 @@ impl Instance<'_> {
         translate::credentials(&self.place.pod, image::rootfs::user(image, wanted)?)
     }
 
-    /// The process that an ephemeral container is to see.
-    fn target(&self) -> Result<Option<i32>> {
+    /// The container whose processes an ephemeral one is to see.
+    fn target(&self) -> Result<Option<&ContainerState>> {
         let all = self.place.pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter());
         let own = all.flatten().find(|it| it.name == self.container.name);
         let Some(name) = own.and_then(|own| own.target_container_name.as_ref()) else {
             return Ok(None);
         };
         let target = self.state.container(name).filter(|target| target.pid > 0);
-        let pid = target.map(|target| target.pid);
-        pid.map(Some).ok_or_else(|| {
+        target.map(Some).ok_or_else(|| {
             Error::user(format!("unable to find target container {name:?}: it does not run"))
         })
+    }
+
+    /// The namespaces are found by the pids of the sandbox and the target, which must not be
+    /// another's by now.
+    fn verify_joined(&self) -> Result<()> {
+        let ids = self.target()?.map(|target| target.id.as_str());
+        for id in ids.into_iter().chain([self.state.sandbox.id.as_str()]) {
+            if Made::open(&self.place.config.paths.oci, id)?.init()?.is_none() {
+                return Err(Error::system(format!(
+                    "{id}, whose namespaces it is to join, has ended"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn make_places(&self, dir: &Path) -> Result<()> {
@@ -214,7 +229,7 @@ impl Instance<'_> {
             sandbox: &Sandbox {
                 id: &self.state.sandbox.id,
                 pid: self.state.sandbox.pid,
-                target: self.target()?,
+                target: self.target()?.map(|target| target.pid),
             },
             places: &Places {
                 rootfs: &place.rootfs(),

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Processes that are named; there may be thousands.
 const MAX_NAMED: usize = 8;
+/// Characters of a command line, which may have megabytes.
+const MAX_COMMAND: usize = 200;
 
 /// Names the processes that are left of a container; `init` is its first one.
 pub fn describe(place: &Place, (id, container): (&str, &str), init: Option<i32>) -> Result<String> {
@@ -42,7 +44,7 @@ fn process(pid: i32) -> Option<String> {
     let command = read("cmdline").unwrap_or_default().replace('\0', " ");
     let command = match command.trim() {
         "" => field("Name:").unwrap_or_default(),
-        command => command.to_owned(),
+        command => command.chars().take(MAX_COMMAND).collect(),
     };
     let place = read("wchan").filter(|place| !place.is_empty() && place != "0");
     let place = place.map(|place| format!(" at {place}")).unwrap_or_default();

@@ -8,6 +8,9 @@ use crate::kube::Pod;
 use crate::pod::LogOptions;
 use std::io::{BufWriter, Write};
 
+/// A line of a log may be of any length; beyond this it is broken.
+const MAX_LINE: usize = 4 << 20;
+
 /// The log of a container.
 pub struct Stream {
     pub pod: Pod,
@@ -95,6 +98,12 @@ impl Lines {
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let mut stdout = std::io::stdout().lock();
+        if self.line.len() > MAX_LINE {
+            // Better torn than all in memory.
+            self.line.extend((!self.prefix.is_empty()).then_some(b'\n'));
+            stdout.write_all(self.prefix.as_bytes())?;
+            stdout.write_all(&std::mem::take(&mut self.line))?;
+        }
         if self.prefix.is_empty() && self.line.is_empty() {
             let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             let (whole, rest) = bytes.split_at(end);

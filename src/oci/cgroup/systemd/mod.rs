@@ -220,10 +220,12 @@ pub struct Placeholder {
 
 impl Placeholder {
     fn new() -> crate::sys::Result<Self> {
+        let parent = nix::unistd::getpid();
         match clone::clone3(0, None)? {
             Forked::Parent { pid, pidfd } => Ok(Self { pid, pidfd }),
             Forked::Child => {
-                if clone::die_with_parent().is_ok() {
+                // Asked last: the parent may have ended before.
+                if clone::die_with_parent().is_ok() && nix::unistd::getppid() == parent {
                     nix::unistd::pause();
                 }
                 clone::exit(0)
