@@ -17,6 +17,8 @@ mod delete;
 mod ending;
 #[path = "podctl/fields.rs"]
 mod fields;
+#[path = "podctl/grpc.rs"]
+mod grpc;
 #[path = "podctl/logs.rs"]
 mod logs;
 #[path = "podctl/namespaces.rs"]
