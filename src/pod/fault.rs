@@ -1,7 +1,7 @@
 //! Fault points of a pod's life, for tests: with `RUNP_POD_FAULT=POINT[#N]@FILE` the monitor is
 //! killed when it, or one of its workers, comes to that point for the n-th time (the first, if not
-//! said). FILE is made then; once it is there nobody dies any more. Honoured only with the `fault`
-//! feature.
+//! said); with `!FILE` the worker alone. FILE is made then; once it is there nobody dies any more.
+//! Honoured only with the `fault` feature.
 
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::getppid;
@@ -42,31 +42,42 @@ pub const POINTS: &[&str] = &[
 
 /// A point that the monitor itself comes to.
 pub fn monitor(point: &str) {
-    if is_struck(point) {
+    if struck(point).is_some() {
         raise(Signal::SIGKILL).unwrap_or_default();
     }
 }
 
-/// A point that a worker comes to: its monitor is killed, and it with that.
+/// A point that a worker comes to.
 pub fn worker(point: &str) {
-    if is_struck(point) {
+    let Some(victim) = struck(point) else { return };
+    if victim == Victim::Monitor {
         kill(getppid(), Signal::SIGKILL).unwrap_or_default();
-        raise(Signal::SIGKILL).unwrap_or_default();
     }
+    raise(Signal::SIGKILL).unwrap_or_default();
 }
 
-fn is_struck(point: &str) -> bool {
+#[derive(PartialEq)]
+enum Victim {
+    /// And its workers with it.
+    Monitor,
+    Worker,
+}
+
+fn struck(point: &str) -> Option<Victim> {
     static COME: AtomicUsize = AtomicUsize::new(0);
     if !cfg!(feature = "fault") {
-        return false;
+        return None;
     }
     debug_assert!(POINTS.contains(&point), "{point:?} is not listed");
-    let Ok(wanted) = std::env::var(VARIABLE) else { return false };
-    let Some((wanted, file)) = wanted.split_once('@') else { return false };
+    let wanted = std::env::var(VARIABLE).ok()?;
+    let (wanted, file, victim) = match wanted.split_once('@') {
+        Some((wanted, file)) => (wanted, file, Victim::Monitor),
+        None => wanted.split_once('!').map(|(point, file)| (point, file, Victim::Worker))?,
+    };
     let (name, number) = wanted.split_once('#').unwrap_or((wanted, "1"));
     if name != point || Path::new(file).exists() {
-        return false;
+        return None;
     }
     let come = COME.fetch_add(1, Ordering::Relaxed) + 1;
-    number == come.to_string() && std::fs::write(file, point).is_ok()
+    (number == come.to_string() && std::fs::write(file, point).is_ok()).then_some(victim)
 }

@@ -418,3 +418,37 @@ fn a_monitor_killed_at_each_step_of_a_life() {
         instance.assert_nothing_left();
     }
 }
+
+/// As above, but the worker dies alone: the monitor answers for it, and does again what it was at.
+#[test]
+fn a_worker_killed_at_each_of_its_steps() {
+    use runp::pod::fault::{ENVIRONMENT, POINTS};
+    let [variable] = ENVIRONMENT else {
+        eprintln!("SKIP a_worker_killed_at_each_of_its_steps: needs --features fault");
+        return;
+    };
+    let Some(instance) = Instance::new("workers") else { return };
+    let of_workers = |point: &&&str| !point.starts_with("monitor") && !point.starts_with("removal");
+    let pods = POINTS.iter().filter(of_workers).enumerate();
+    let pods: Vec<_> = pods.map(|(at, point)| (format!("p{at}"), point)).collect();
+    // Side by side: what has failed is tried again after 10 s.
+    for (name, point) in &pods {
+        let manifest = instance.manifest(&FAULTY.replace("faulty", name));
+        let fault = format!("{point}!{}", instance.path(name).display());
+        let mut apply = instance.command(&["apply", "-f", &manifest]);
+        assert!(apply.env(variable, &fault).output().unwrap().status.success(), "{fault}");
+        instance.remember_uids();
+    }
+    let minute = Duration::from_secs(60);
+    for (name, _) in &pods {
+        instance.wait_longer(minute, name, |status| {
+            let all = status["containerStatuses"].as_array();
+            all.is_some_and(|all| all.len() == 2 && all.iter().all(|it| it["ready"] == true))
+        });
+    }
+    for (name, point) in &pods {
+        instance.delete(name);
+        assert!(instance.path(name).exists(), "{point} is come to");
+    }
+    instance.assert_nothing_left();
+}
