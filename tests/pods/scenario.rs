@@ -68,13 +68,7 @@ impl World {
                 program.start_fails = Some((StartStage::Start, text()));
             }
             ["image", fault @ ("is" | "has" | "cannot"), what, ..] => {
-                let fault = match (*fault, *what) {
-                    ("is", "unreachable") => ImageFault::Unavailable,
-                    ("is", "never") => ImageFault::NeverPull,
-                    ("has", _) => ImageFault::InvalidName,
-                    _ => ImageFault::Inspect,
-                };
-                program.image_fails = Some((fault, text()));
+                program.image_fails = Some((image_fault(fault, what), text()));
             }
             ["is", "killed", "for", "its", "memory", "after", time] => {
                 (program.exits, program.after, program.greedy) = (vec![137], span(time), true);
@@ -107,6 +101,15 @@ impl World {
             }
             _ => panic!("no such command: {line}"),
         }
+    }
+}
+
+fn image_fault(verb: &str, what: &str) -> ImageFault {
+    match (verb, what) {
+        ("is", "unreachable") => ImageFault::Unavailable,
+        ("is", "never") => ImageFault::NeverPull,
+        ("has", _) => ImageFault::InvalidName,
+        _ => ImageFault::Inspect,
     }
 }
 

@@ -301,16 +301,7 @@ impl World {
                 }
             }
             Action::Dismiss { container, attempt, signal } => {
-                let program = self.programs.get(&container).cloned().unwrap_or_default();
-                match program.heeds {
-                    // One that hears takes its time, if it has it.
-                    Some(takes) => {
-                        let ms = takes.as_millis().try_into().unwrap();
-                        self.exit(container, attempt, 0, ms);
-                    }
-                    None if program.stubborn => self.exit(container, attempt, 137, 1),
-                    None => self.act(Action::Signal { container, attempt, signal }),
-                }
+                self.dismiss(container, attempt, signal);
             }
             Action::KillContainer { container, attempt } => {
                 let program = self.programs.get(&container).cloned().unwrap_or_default();
@@ -335,6 +326,19 @@ impl World {
             Action::Teardown => self.after_ms(30, Event::TornDown { failure: None }),
             Action::Remove | Action::Exit => self.over = true,
             Action::CleanContainer { .. } | Action::RecordEvent(_) => {}
+        }
+    }
+
+    fn dismiss(&mut self, container: String, attempt: u32, signal: i32) {
+        let program = self.programs.get(&container).cloned().unwrap_or_default();
+        match program.heeds {
+            // One that hears takes its time, if it has it.
+            Some(takes) => {
+                let ms = takes.as_millis().try_into().unwrap();
+                self.exit(container, attempt, 0, ms);
+            }
+            None if program.stubborn => self.exit(container, attempt, 137, 1),
+            None => self.act(Action::Signal { container, attempt, signal }),
         }
     }
 
