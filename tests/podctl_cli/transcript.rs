@@ -41,6 +41,8 @@ fn run(case: &Case, line: &str) -> String {
     let mut command = Command::new("sh");
     command.args(["-c", line]).current_dir(case.0.path()).env("PATH", path);
     command.env("RUNP_ROOT", case.root()).env("NO_COLOR", "1");
+    // A draft that could not be stored is kept there.
+    command.env("TMPDIR", case.0.path());
     let output = command.output().unwrap();
     let root = case.0.path().to_str().unwrap().to_owned();
     let text = |bytes: &[u8]| mask(&String::from_utf8_lossy(bytes).replace(&root, "DIR"));

@@ -57,8 +57,9 @@ fn of_verb(command: &Command, path: &[&str]) -> String {
     let below: Vec<&Command> = command.get_subcommands().filter(|it| !it.is_hide_set()).collect();
     if !below.is_empty() {
         out += "\nAvailable Commands:\n";
+        let width = below.iter().map(|verb| verb.get_name().len()).max().unwrap_or(0).max(15);
         for verb in &below {
-            out += &format!("  {:<15} {}\n", verb.get_name(), about(verb));
+            out += &format!("  {:<width$} {}\n", verb.get_name(), about(verb));
         }
     }
     let own = options(command.get_arguments().filter(|arg| !arg.is_global_set()));
