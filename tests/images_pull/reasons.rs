@@ -2,7 +2,7 @@
 //! kubelet.
 
 use crate::pods::World;
-use crate::proxy::Fault;
+use crate::proxy::{Fault, Proxy};
 use crate::registry::Setup;
 use serde_json::json;
 
@@ -14,11 +14,8 @@ struct Case {
     told: &'static str,
 }
 
-fn cases(world: &World) -> Vec<Case> {
-    let proxy = &world.proxy;
-    let case =
-        |pod, reason, told| Case { pod, image: world.image(&format!("{pod}:1")), reason, told };
-    let pull = "ErrImagePull";
+/// Makes the registry fail for each repository in its own way.
+fn fail(proxy: &Proxy) {
     let answer = |pod: &str, status, header: &str| {
         proxy.answer(&format!("/v2/{pod}/manifests/"), 999, status, header);
     };
@@ -50,6 +47,12 @@ fn cases(world: &World) -> Vec<Case> {
         999,
         Fault::Answer("200 OK", String::new(), old.to_string()),
     );
+}
+
+fn cases(world: &World) -> Vec<Case> {
+    let case =
+        |pod, reason, told| Case { pod, image: world.image(&format!("{pod}:1")), reason, told };
+    let pull = "ErrImagePull";
     let digest = format!("{}@sha256:{}", world.image("digest"), "0".repeat(64));
     let nowhere = "runp-nowhere.invalid/x:1".to_owned();
     vec![
@@ -93,6 +96,7 @@ fn every_failure_of_a_pull_has_its_reason() {
     for name in ["cut:1", "damaged:1"] {
         world.registry.push_app(name, "");
     }
+    fail(&world.proxy);
     let cases = cases(&world);
     for case in &cases {
         world.apply(case.pod, &case.image, "IfNotPresent", "");
