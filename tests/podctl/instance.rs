@@ -233,6 +233,10 @@ impl Instance {
                 break;
             }
         }
+        // A worker that it had just forked may still be about to die with it.
+        while fs::exists(&lock).unwrap() && runp::sys::fs::try_lock(&lock).is_err() {
+            std::thread::yield_now();
+        }
     }
 
     /// The pid of a pod's monitor.
