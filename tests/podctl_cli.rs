@@ -80,70 +80,69 @@ fn is_empty(dir: &Path) -> bool {
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n\
                    spec: {containers: [{name: a, image: host}]}\n";
 
-#[test]
-fn a_wrong_command_line_is_told_in_kubectls_words() {
-    let case = Case::new();
-    let cases = [
-        ("scale -f x", "error: unknown command \"scale\" for \"podctl\""),
-        (
-            "gett",
-            "error: unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tset\n\tget\n",
-        ),
-        ("get po --foo", "error: unknown flag: --foo\nSee 'podctl get --help' for usage."),
-        ("get po -x", "error: unknown shorthand flag: 'x' in -x"),
-        (
-            "get",
-            "You must specify the type of resource to get. Use \"podctl api-resources\" for a \
+/// Command lines, and what is said of them.
+const WRONG: &[(&str, &str)] = &[
+    ("scale -f x", "error: unknown command \"scale\" for \"podctl\""),
+    (
+        "gett",
+        "error: unknown command \"gett\" for \"podctl\"\n\nDid you mean this?\n\tset\n\tget\n",
+    ),
+    ("get po --foo", "error: unknown flag: --foo\nSee 'podctl get --help' for usage."),
+    ("get po -x", "error: unknown shorthand flag: 'x' in -x"),
+    (
+        "get",
+        "You must specify the type of resource to get. Use \"podctl api-resources\" for a \
           complete list of supported resources.\n\nerror: Required resource not specified.",
-        ),
-        ("get deploy", "error: the server doesn't have a resource type \"deploy\""),
-        ("get svc/x", "error: the server doesn't have a resource type \"svc\""),
-        ("get po x -A", "error: a resource cannot be retrieved by name across all namespaces"),
-        ("get po x -l a=b", "error: name cannot be provided when a selector is specified"),
-        (
-            "get po -o table",
-            "error: unable to match a printer suitable for the output format \
+    ),
+    ("get deploy", "error: the server doesn't have a resource type \"deploy\""),
+    ("get svc/x", "error: the server doesn't have a resource type \"svc\""),
+    ("get po x -A", "error: a resource cannot be retrieved by name across all namespaces"),
+    ("get po x -l a=b", "error: name cannot be provided when a selector is specified"),
+    (
+        "get po -o table",
+        "error: unable to match a printer suitable for the output format \
           \"table\", allowed formats are: custom-columns,custom-columns-file,go-template,\
           go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,template,\
           templatefile,wide,yaml",
-        ),
-        (
-            "get po -n UP",
-            "error: invalid namespace \"UP\": a lowercase RFC 1123 label must consist \
+    ),
+    (
+        "get po -n UP",
+        "error: invalid namespace \"UP\": a lowercase RFC 1123 label must consist \
           of lower case alphanumeric characters or '-', and must start and end with an \
           alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
           '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
-        ),
-        ("apply", "error: must specify one of -f and -k"),
-        (
-            "exec web ls",
-            "error: exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- \
+    ),
+    ("apply", "error: must specify one of -f and -k"),
+    (
+        "exec web ls",
+        "error: exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- \
           [COMMAND] instead\nSee 'podctl exec -h' for help and examples",
-        ),
-        ("exec web --", "error: you must specify at least one command for the container"),
-        ("exec", "error: pod, type/name or --filename must be specified"),
-        ("logs web a -c b", "error: only one of -c or an inline [CONTAINER] arg is allowed"),
-        ("logs web --tail=-2", "error: --tail must be greater than or equal to -1"),
-        ("logs web --limit-bytes 0", "error: --limit-bytes must be greater than 0"),
-        ("logs web --since=0", "error: --since must be greater than 0"),
-        ("delete", "error: You must provide one or more resources by argument or filename."),
-        ("delete pods", "error: resource(s) were provided, but no name was specified"),
-        (
-            "delete po --all -l a=b",
-            "error: setting 'all' parameter but found a non empty selector. ",
-        ),
-        (
-            "delete po x --now --grace-period=3",
-            "error: --now and --grace-period cannot be specified together",
-        ),
-        (
-            "delete po x --force --grace-period=3",
-            "error: --force and --grace-period greater than 0 cannot be specified together",
-        ),
-        ("load", "error: required flag(s) \"input\" not set"),
-        ("completion tcsh", "error: Unsupported shell type \"tcsh\"."),
-    ];
-    for (line, words) in cases {
+    ),
+    ("exec web --", "error: you must specify at least one command for the container"),
+    ("exec", "error: pod, type/name or --filename must be specified"),
+    ("logs web a -c b", "error: only one of -c or an inline [CONTAINER] arg is allowed"),
+    ("logs web --tail=-2", "error: --tail must be greater than or equal to -1"),
+    ("logs web --limit-bytes 0", "error: --limit-bytes must be greater than 0"),
+    ("logs web --since=0", "error: --since must be greater than 0"),
+    ("delete", "error: You must provide one or more resources by argument or filename."),
+    ("delete pods", "error: resource(s) were provided, but no name was specified"),
+    ("delete po --all -l a=b", "error: setting 'all' parameter but found a non empty selector. "),
+    (
+        "delete po x --now --grace-period=3",
+        "error: --now and --grace-period cannot be specified together",
+    ),
+    (
+        "delete po x --force --grace-period=3",
+        "error: --force and --grace-period greater than 0 cannot be specified together",
+    ),
+    ("load", "error: required flag(s) \"input\" not set"),
+    ("completion tcsh", "error: Unsupported shell type \"tcsh\"."),
+];
+
+#[test]
+fn a_wrong_command_line_is_told_in_kubectls_words() {
+    let case = Case::new();
+    for (line, words) in WRONG {
         case.fails(line, "", words);
     }
 }

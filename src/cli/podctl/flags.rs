@@ -176,8 +176,11 @@ pub enum Verb {
     Version(version::Flags),
 }
 
+/// A verb, and what gives a command its flags.
+type Takes = (&'static str, fn(Command) -> Command);
+
 /// The verbs that are called often, and what each takes.
-const OFTEN: [(&str, fn(Command) -> Command); 12] = [
+const OFTEN: [Takes; 12] = [
     ("apply", apply::Flags::augment_args),
     ("create", create::Flags::augment_args),
     ("delete", delete::Flags::augment_args),
