@@ -43,7 +43,7 @@ spec:
     let read = sh(&format!("cat {name}"));
     std::fs::remove_file(&name).unwrap();
     assert_eq!(read, "shared\n");
-    assert_eq!(sh(&format!("cat /proc/{}/comm", std::process::id())).is_empty(), false);
+    assert!(!sh(&format!("cat /proc/{}/comm", std::process::id())).is_empty());
     instance.delete("host");
     instance.assert_nothing_left();
 }
