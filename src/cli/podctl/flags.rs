@@ -176,19 +176,11 @@ pub enum Verb {
     Version(version::Flags),
 }
 
-<<<<<<< Updated upstream
 /// A verb, and what gives a command its flags.
 type Takes = (&'static str, fn(Command) -> Command);
 
 /// The verbs that are called often, and what each takes.
 const OFTEN: [Takes; 12] = [
-=======
-/// Adds the options of a verb to its grammar.
-type Augment = fn(Command) -> Command;
-
-/// The verbs that are called often, and what each takes.
-const OFTEN: [(&str, Augment); 12] = [
->>>>>>> Stashed changes
     ("apply", apply::Flags::augment_args),
     ("create", create::Flags::augment_args),
     ("delete", delete::Flags::augment_args),
