@@ -1,7 +1,7 @@
 //! Readiness as systemd has it, sd_notify(3), passed on from a container as runc does.
 //!
 //! Whoever calls the runtime with `NOTIFY_SOCKET` waits to be told. The container gets a socket of
-//! its own, in a directory beside its record that it sees read-only at [`INSIDE`]; when its program
+//! its own, in a directory beside its record that it sees read-only at `/run/notify`; when its program
 //! says there that it is ready, the caller's socket is told so and which process to watch. Only
 //! these two things pass: the container's other messages, and any descriptors, do not.
 
