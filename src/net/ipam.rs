@@ -10,7 +10,8 @@
 //! last            the address given out last: the next search starts after it, so that an
 //!                 address does not come back at once; a hint, overwritten in place
 //! ```
-//! All of it goes with the last pod.
+//! All of it goes with the last pod. A lease that cannot be read is its own pod's trouble alone: its
+//! address stays taken, and its pod's detach removes it.
 
 use super::PortMapping;
 use super::cidr::Cidr;
@@ -151,7 +152,9 @@ impl Leases {
 
     fn check_ports(&self, ports: &[PortMapping]) -> Result<()> {
         for uid in self.uids()? {
-            let taken = self.find(&uid)?.map(|lease| lease.ports).unwrap_or_default();
+            // Those of a damaged lease are not known; the rules refuse what is open twice.
+            let Ok(lease) = self.find(&uid) else { continue };
+            let taken = lease.map(|lease| lease.ports).unwrap_or_default();
             for port in ports {
                 if taken.iter().any(|other| clash(port, other)) {
                     let PortMapping { host_port, protocol, .. } = port;
@@ -163,21 +166,28 @@ impl Leases {
         Ok(())
     }
 
-    /// Whether no pod has an address. What is left over from a kill is nobody's.
+    /// Whether no pod has an address. What is left over from a kill is nobody's; what cannot be read
+    /// may be a damaged lease's.
     fn is_free(&self, ip: Ipv4Addr) -> Result<bool> {
-        let path = self.address(ip);
-        let entry = match fs::read_limited(&path, LIMIT) {
-            Err(Errno::ENOENT) => return Ok(true),
-            entry => entry.doing(|| format!("read {}", path.display()))?,
-        };
-        let Ok(entry) = serde_json::from_slice::<Lease>(&entry) else { return Ok(true) };
-        Ok(self.find(&entry.uid)?.is_none_or(|lease| lease.ip != ip))
+        match read::<Lease>(&self.address(ip)) {
+            Ok(None) => Ok(true),
+            Ok(Some(entry)) => {
+                Ok(self.find(&entry.uid).is_ok_and(|lease| lease.is_none_or(|lease| lease.ip != ip)))
+            }
+            Err(_) => Ok(self.uids()?.iter().all(|uid| self.find(uid).is_ok())),
+        }
     }
 
     /// Forgets a pod's lease; its index entry goes last.
     pub fn release(&self, lease: &Lease) -> Result<()> {
         remove(&self.pod(&lease.uid))?;
         remove(&self.address(lease.ip))
+    }
+
+    /// Forgets a lease that cannot be read. Its index entry is free from then on: it cannot be read
+    /// either, or it names a pod without a lease.
+    pub fn release_damaged(&self, uid: &str) -> Result<()> {
+        remove(&self.pod(uid))
     }
 
     /// Removes the directory, when the last lease is gone.
@@ -265,5 +275,33 @@ mod tests {
         assert_eq!(leases.uids().unwrap(), ["b", "c", "d", "e", "f"]);
         leases.remove().unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_lease_keeps_its_address_and_hinders_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::lock(&dir.path().join("net")).unwrap();
+        let cidr: Cidr = "10.9.8.0/29".parse().unwrap();
+        let port = PortMapping {
+            protocol: "tcp".into(),
+            host_ip: None,
+            host_port: 80,
+            container_port: 80,
+        };
+        let last = |uid: &str| {
+            leases.take(uid, cidr, std::slice::from_ref(&port)).map(|lease| lease.ip.octets()[3])
+        };
+        let none = |uid: &str| leases.take(uid, cidr, &[]).map(|lease| lease.ip.octets()[3]);
+        assert_eq!((none("a").unwrap(), none("b").unwrap()), (2, 3));
+        // In place, so that the index has it too; and replaced, so that only the lease has it.
+        std::fs::write(leases.pod("a"), "{}").unwrap();
+        std::fs::remove_file(leases.pod("b")).unwrap();
+        std::fs::write(leases.pod("b"), "").unwrap();
+        assert_eq!((last("c").unwrap(), none("d").unwrap(), none("e").unwrap()), (4, 5, 6));
+        assert_eq!(none("f").unwrap_err().to_string(), "no free address in 10.9.8.0/29");
+        leases.release_damaged("b").unwrap();
+        assert_eq!(none("f").unwrap(), 3);
+        leases.release_damaged("a").unwrap();
+        assert_eq!(none("g").unwrap(), 2);
     }
 }

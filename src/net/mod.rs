@@ -116,17 +116,33 @@ impl Bridge {
         // that ended only some time later.
         bridge::remove(&mut host, &self.host_link(uid))?;
         let leases = Leases::lock(&self.dir)?;
-        let lease = leases.find(uid)?;
+        let lease = leases.find(uid);
         if leases.uids()?.iter().all(|other| other == uid) {
             // The lease goes last: after a kill on the way, the next detach is here again.
             self.tear_down(&leases, &mut host)?;
             return leases.remove();
         }
-        let Some(lease) = lease else { return Ok(()) };
-        if !lease.ports.is_empty() {
-            ports::close(&self.name, lease.ip, &lease.ports)?;
+        match lease {
+            Ok(None) => Ok(()),
+            Ok(Some(lease)) => {
+                if !lease.ports.is_empty() {
+                    ports::close(&self.name, lease.ip, &lease.ports)?;
+                }
+                leases.release(&lease)
+            }
+            Err(_) => self.release_damaged(uid, &leases),
         }
-        leases.release(&lease)
+    }
+
+    /// Which rules are of a lease that cannot be read is not known: those of all others are made anew.
+    fn release_damaged(&self, uid: &str, leases: &Leases) -> Result<()> {
+        if let Some(network) = leases.network()?.filter(|network| network.no_nat.is_none()) {
+            let mut others = leases.uids()?;
+            others.retain(|other| other != uid);
+            let script = ports::table(&network, &with_ports(leases, &others));
+            ports::Rules::start(&script).and_then(ports::Rules::finish)?;
+        }
+        leases.release_damaged(uid)
     }
 
     /// Whether the bridge stands: pods can be attached.
@@ -142,7 +158,8 @@ impl Bridge {
             return Ok(());
         }
         let leases = Leases::lock(&self.dir)?;
-        let Some(mut lease) = leases.find(uid)? else { return Ok(()) };
+        // What cannot be read is closed by the detach.
+        let Ok(Some(mut lease)) = leases.find(uid) else { return Ok(()) };
         let (closing, kept) = lease.ports.into_iter().partition(|port| ports.contains(port));
         lease.ports = kept;
         let closing: Vec<PortMapping> = closing;
@@ -218,7 +235,7 @@ impl Bridge {
             None => self.found(leases, host)?,
         };
         // Without rules pods still reach each other and the host: that is said, not refused.
-        let script = ports::table(&network, &with_ports(leases, &uids)?);
+        let script = ports::table(&network, &with_ports(leases, &uids));
         let rules = ports::Rules::start(&script).and_then(ports::Rules::finish);
         network.no_nat = rules.err().map(|error| error.to_string());
         leases.set_network(&network)?;
@@ -296,17 +313,10 @@ fn open_ports(network: &Network, lease: &Lease) -> Result<()> {
     }
 }
 
-/// The pods that have host ports.
-fn with_ports(leases: &Leases, uids: &[String]) -> Result<Vec<(Ipv4Addr, Vec<PortMapping>)>> {
-    let mut pods = Vec::new();
-    for uid in uids {
-        if let Some(lease) = leases.find(uid)?
-            && !lease.ports.is_empty()
-        {
-            pods.push((lease.ip, lease.ports));
-        }
-    }
-    Ok(pods)
+/// The pods that have host ports, as far as their leases can be read.
+fn with_ports(leases: &Leases, uids: &[String]) -> Vec<(Ipv4Addr, Vec<PortMapping>)> {
+    let found = uids.iter().filter_map(|uid| leases.find(uid).ok().flatten());
+    found.filter(|lease| !lease.ports.is_empty()).map(|lease| (lease.ip, lease.ports)).collect()
 }
 
 /// A uid names files of ours.
