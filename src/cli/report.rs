@@ -41,6 +41,12 @@ pub fn kubectl(error: &Error) {
     }
 }
 
+/// Says in one line what is wrong with something that the command could do without.
+pub fn warning(error: &Error) {
+    let hint = error.hint_text().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    stderr(&format!("Warning: {error}{hint}"));
+}
+
 /// What is wrong with opening a file, in Go's words.
 pub fn opening(path: &str, error: &std::io::Error) -> String {
     format!("open {path}: {}", go_words(error))

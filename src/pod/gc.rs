@@ -24,7 +24,9 @@ pub fn sweep(config: &Config, leftover: &Path) -> Result<()> {
         return Ok(());
     }
     let run = paths.run.join(uid);
-    if let Some(pod) = store::read_json::<Pod>(&leftover.join("pod.json"))? {
+    // One that cannot be read had a uid too, and that is all it takes.
+    let pod = store::read_json::<Pod>(&leftover.join("pod.json"));
+    if let Some(pod) = pod.unwrap_or_else(|_| Some(Pod::default())) {
         let config = Settings::restore(leftover, &pod, config)?;
         let (uid, dir) = (uid.to_owned(), leftover.to_owned());
         effects::detach(&Place { config, pod, uid, dir, run: run.clone() })?;
@@ -54,12 +56,13 @@ mod tests {
         drop(half);
         let tombstone = store.dir.join("default/.uid");
         std::fs::create_dir_all(tombstone.join("volumes")).unwrap();
+        std::fs::write(tombstone.join("pod.json"), "damaged").unwrap();
         std::fs::create_dir_all(paths.run.join("uid")).unwrap();
         let lock = fs::lock(&lock_path(&paths, "uid")).unwrap();
         sweep(&config, &tombstone).unwrap();
         assert!(tombstone.exists(), "its monitor lives");
         drop(lock);
-        for leftover in listing::list(&store, None, Detail::All, &|pod| pod).unwrap().1 {
+        for leftover in listing::list(&store, None, Detail::All, &|pod| pod).unwrap().others {
             sweep(&config, &leftover).unwrap();
         }
         assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);

@@ -36,18 +36,27 @@ struct PublicRecord {
     status: PodStatus,
 }
 
-/// What `each` makes of the pods of a namespace, or of all, sorted by namespace and name; it is called
-/// on any thread. And the directories there that hold no pod: of one being stored or removed right
-/// now, or of a command that was killed while it did so.
+/// What there is in a namespace, or in all.
+pub struct Listing<T> {
+    /// Sorted by namespace and name.
+    pub pods: Vec<T>,
+    /// Directories that hold no pod: of one being stored or removed right now, or of a command that
+    /// was killed while it did so.
+    pub others: Vec<PathBuf>,
+    /// About each pod whose files cannot be read.
+    pub damaged: Vec<Error>,
+}
+
+/// What `each` makes of the pods of a namespace, or of all; it is called on any thread.
 pub fn list<T: Send>(
     store: &Store,
     namespace: Option<&str>,
     detail: Detail,
     each: &(impl Fn(Pod) -> T + Sync),
-) -> Result<(Vec<T>, Vec<PathBuf>)> {
-    let (mut all, mut others) = (Vec::new(), Vec::new());
+) -> Result<Listing<T>> {
+    let mut all = Listing { pods: Vec::new(), others: Vec::new(), damaged: Vec::new() };
     for namespace in store.chosen(namespace)? {
-        let dir = store.dir.join(namespace);
+        let dir = store.dir.join(&namespace);
         let names = entries(&dir)?;
         if names.is_empty() {
             // Left by a command that was killed; whoever is storing a pod makes it anew.
@@ -61,12 +70,23 @@ pub fn list<T: Send>(
         };
         for (name, read) in names.iter().zip(shared(&dir, &opened, &names, (detail, each))?) {
             match read {
-                Some(one) => all.push(one),
-                None => others.push(dir.join(name)),
+                Ok(Some(one)) => all.pods.push(one),
+                Ok(None) => all.others.push(dir.join(name)),
+                Err(error) => {
+                    let error = error.doing(dir.display().to_string());
+                    all.damaged.push(damaged(error, &namespace, name));
+                }
             }
         }
     }
-    Ok((all, others))
+    Ok(all)
+}
+
+/// Says how to be rid of a pod that cannot be read.
+pub(super) fn damaged(error: Error, namespace: &str, name: &str) -> Error {
+    error
+        .doing(format!("pod {namespace}/{name} cannot be read"))
+        .hint(format!("`podctl delete pod {name} -n {namespace} --force` removes it"))
 }
 
 /// The pods of one namespace in their order. Decoding is most of the work of a listing, so many are
@@ -77,22 +97,21 @@ fn shared<T: Send>(
     dir: &File,
     names: &[String],
     (detail, each): (Detail, &(impl Fn(Pod) -> T + Sync)),
-) -> Result<Vec<Option<T>>> {
-    let read = |names: &[String]| -> Result<Vec<Option<T>>> {
+) -> Result<Vec<Result<Option<T>>>> {
+    let read = |names: &[String]| -> Vec<Result<Option<T>>> {
         let mut reader = Reader { path, dir, buffer: Vec::with_capacity(ROOM) };
-        let one = |name: &String| Ok(reader.pod(name, detail)?.map(each));
-        names.iter().map(one).collect()
+        names.iter().map(|name| Ok(reader.pod(name, detail)?.map(each))).collect()
     };
     let shares = std::thread::available_parallelism().map_or(1, usize::from);
     let share = names.len().div_ceil(shares).max(MIN_SHARE);
-    let Some((own, others)) = names.split_at_checked(share) else { return read(names) };
+    let Some((own, others)) = names.split_at_checked(share) else { return Ok(read(names)) };
     std::thread::scope(|scope| {
         let threads: Vec<_> =
             others.chunks(share).map(|names| scope.spawn(move || read(names))).collect();
-        let mut all = read(own)?;
+        let mut all = read(own);
         for thread in threads {
-            let panicked = |_| Err(Error::new(Kind::Bug, "reading the store panicked"));
-            all.extend(thread.join().unwrap_or_else(panicked)?);
+            let panicked = |_| Error::new(Kind::Bug, "reading the store panicked");
+            all.extend(thread.join().map_err(panicked)?);
         }
         Ok(all)
     })

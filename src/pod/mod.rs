@@ -36,6 +36,7 @@ pub mod references;
 mod refresh;
 mod restart;
 mod restart_all;
+mod salvage;
 pub mod sandbox;
 mod start;
 pub mod state;
@@ -57,7 +58,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image;
 use crate::kube::{Decoded, Object, Pod, Resource};
 use k8s_openapi::api::core::v1::{EphemeralContainer, Event};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -255,6 +256,9 @@ pub struct WatchOptions<'a> {
 pub struct Engine {
     /// Its settings.
     pub config: Config,
+    /// Told once of each thing that is wrong with a pod, while others are looked at.
+    pub warn: fn(&Error),
+    warned: Mutex<HashSet<String>>,
     /// Pods that were told to go, by uid.
     ending: Mutex<HashMap<String, apply::Ending>>,
 }
@@ -262,7 +266,8 @@ pub struct Engine {
 impl Engine {
     /// Opens an instance; makes no directory until something is applied.
     pub fn open(config: Config) -> Result<Self> {
-        Ok(Self { config, ending: Mutex::default() })
+        let (warned, ending) = (Mutex::default(), Mutex::default());
+        Ok(Self { config, warn: |_| (), warned, ending })
     }
 
     /// kubectl's apply: makes the object that a manifest describes, or merges it into the one there
@@ -309,8 +314,12 @@ impl Engine {
             Resource::Events => {
                 let mut events = Vec::new();
                 for (namespace, name) in self.store().names(namespace)? {
-                    let of_pod = self.store().events(&namespace, &name)?.into_iter();
-                    events.extend(of_pod.map(|event| Object::Event(Box::new(event))));
+                    match self.store().events(&namespace, &name) {
+                        Ok(of_pod) => {
+                            events.extend(of_pod.into_iter().map(|it| Object::Event(Box::new(it))))
+                        }
+                        Err(error) => self.warn_once(&error),
+                    }
                 }
                 Ok(events)
             }
@@ -338,9 +347,16 @@ impl Engine {
         Ok(pod)
     }
 
-    /// The pods of a namespace, or all, sorted by namespace and name.
+    /// The pods of a namespace, or all, sorted by namespace and name. One that cannot be read is left
+    /// out and warned of.
     pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
         self.list_in(namespace, Detail::All)
+    }
+
+    /// All pods, for who removes what none uses: an error if one cannot be read.
+    pub fn list_whole(&self) -> Result<Vec<Pod>> {
+        let mut all = listing::list(&self.store(), None, Detail::All, &|pod| pod)?;
+        all.damaged.pop().map_or(Ok(all.pods), Err)
     }
 
     /// As [`Engine::list`], with no more of each pod than a table shows: five times as fast.
@@ -365,11 +381,25 @@ impl Engine {
             revive(paths, &mut pod);
             each(pod)
         };
-        let (all, leftovers) = listing::list(&self.store(), namespace, detail, &revived)?;
-        for leftover in leftovers {
-            gc::sweep(&self.config, &leftover)?;
+        let all = listing::list(&self.store(), namespace, detail, &revived)?;
+        for leftover in all.others {
+            if let Err(error) = gc::sweep(&self.config, &leftover) {
+                self.warn_once(&error.doing(format!("sweep {}", leftover.display())));
+            }
         }
-        Ok(all)
+        all.damaged.iter().for_each(|error| self.warn_once(error));
+        Ok(all.pods)
+    }
+
+    fn warn_once(&self, error: &Error) {
+        if self.warned.lock().is_ok_and(|mut warned| warned.insert(error.to_string())) {
+            (self.warn)(error);
+        }
+    }
+
+    /// Makes a pod whose files cannot be read one that can be deleted: it says no more than who it is.
+    pub fn salvage(&self, namespace: &str, name: &str) -> Result<()> {
+        salvage::salvage(&self.config.paths, namespace, name)
     }
 
     /// The events of one pod, oldest first.

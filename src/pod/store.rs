@@ -98,12 +98,14 @@ impl Store {
 
     /// One pod, as wanted and as it is.
     pub fn get(&self, namespace: &str, name: &str) -> Result<Pod> {
-        listing::read_pod(&self.pod_dir(namespace, name)?)?.ok_or_else(|| not_found(name))
+        let read = listing::read_pod(&self.pod_dir(namespace, name)?);
+        let read = read.map_err(|error| listing::damaged(error, namespace, name))?;
+        read.ok_or_else(|| not_found(name))
     }
 
-    /// The pods of a namespace, or all, sorted by namespace and name.
+    /// The pods of a namespace, or all, sorted by namespace and name; those that can be read.
     pub fn list(&self, namespace: Option<&str>) -> Result<Vec<Pod>> {
-        listing::list(self, namespace, Detail::All, &|pod| pod).map(|(pods, _)| pods)
+        listing::list(self, namespace, Detail::All, &|pod| pod).map(|all| all.pods)
     }
 
     /// Every namespace with a directory, sorted.
@@ -236,6 +238,15 @@ pub fn encode(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
         true => Err(Error::user(format!("Request entity too large: limit is {MAX_FILE}"))),
         false => Ok(bytes),
     }
+}
+
+/// The uid and the status of the pod in `dir`, if its monitor's record can be read.
+pub(super) fn read_status(dir: &Path) -> Option<(String, PodStatus)> {
+    let path = dir.join("status.json");
+    let content = read_file(&path).ok()?;
+    let record: Option<Record<serde::de::IgnoredAny>> =
+        decode(&path, fs::last_line(&content)).ok()?;
+    record.map(|record| (record.uid, record.status))
 }
 
 /// A file of the store, `None` if it is not there, or empty, as after a power failure. Links are not
@@ -379,7 +390,7 @@ mod tests {
         assert_eq!(store.list(Some("default")).unwrap().len(), 1, "another uid is another pod");
         let tombstone = store.remove("default", "a", "1").unwrap();
         let all = listing::list(&store, None, Detail::All, &|pod| pod).unwrap();
-        assert_eq!(all, (vec![], vec![tombstone.clone()]));
+        assert_eq!((all.pods, all.others), (vec![], vec![tombstone.clone()]));
         bury(&tombstone).unwrap();
         assert_eq!(std::fs::read_dir(&store.dir).unwrap().count(), 0);
     }

@@ -53,6 +53,35 @@ fn force_does_not_wait_for_the_stubborn() {
 }
 
 #[test]
+fn damaged_files_hinder_no_other_pod_and_go_by_force() {
+    let Some(instance) = Instance::new("damaged") else { return };
+    let pod = |name: &str| TWO.replace("name: two", &format!("name: {name}"));
+    for name in ["lease", "wanted", "all", "sound"] {
+        instance.apply(&pod(name));
+        instance.wait_running(name);
+    }
+    let uid = |name: &str| instance.get(name)["metadata"]["uid"].as_str().unwrap().to_owned();
+    std::fs::write(instance.root().join("lib/network/pods").join(uid("lease")), "{}").unwrap();
+    instance.kill_monitor("all");
+    for (name, file) in [("wanted", "pod.json"), ("all", "pod.json"), ("all", "status.json")] {
+        std::fs::write(instance.pod_dir(name).join(file), "damaged").unwrap();
+    }
+    let listed = instance.podctl(&["get", "pods", "-o", "name"]);
+    assert_eq!(listed.ok(), "pod/lease\npod/sound\n");
+    let warned = instance.podctl(&["get", "pods"]).err;
+    let lines: Vec<&str> = warned.lines().collect();
+    assert_eq!(lines.len(), 2, "{warned}");
+    assert!(lines.iter().all(|line| line.starts_with("Warning: pod default/")), "{warned}");
+    instance.podctl(&["gc"]).fails(1, "cannot be read");
+    for name in ["lease", "wanted", "all"] {
+        instance.podctl(&["delete", "pod", name, "--force"]).ok();
+    }
+    assert_eq!(instance.podctl(&["get", "pods", "-o", "name"]).ok(), "pod/sound\n");
+    instance.force_delete("sound");
+    instance.assert_nothing_left();
+}
+
+#[test]
 fn a_hundred_pods_leave_nothing() {
     let Some(instance) = Instance::new("cycles") else { return };
     for _ in 0..100 {

@@ -2,11 +2,11 @@
 
 use super::chosen::{Chosen, Selectors};
 use super::flags::{parse_bool, parse_duration};
-use super::resource::{self, part};
+use super::resource::{self, Wanted, part};
 use super::write::{DryRun, Files};
 use super::{Call, Outcome, done, print, tell};
 use crate::error::{Context, Error, Kind, Result};
-use crate::kube::{Object, Pod};
+use crate::kube::{Object, Pod, Resource};
 use crate::pod::DeleteOptions;
 use clap::Args;
 use std::io::BufRead;
@@ -73,6 +73,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     }
     let dry_run = DryRun::parse(&flags.dry_run)?;
     let options = options(flags)?;
+    if flags.force && matches!(dry_run, DryRun::No) {
+        salvage(call, flags)?;
+    }
     let (objects, mut failed) = objects(call, flags)?;
     // What --all or a selector did not find is no error, and said of no name that is not there.
     if objects.is_empty() && failed.is_empty() {
@@ -180,6 +183,16 @@ fn objects(call: &Call, flags: &Flags) -> Result<(Vec<Object>, Vec<Error>)> {
         selectors: &flags.selectors,
     };
     chosen.objects(call, false)
+}
+
+/// What is named can be deleted by force though its files are damaged.
+fn salvage(call: &Call, flags: &Flags) -> Result<()> {
+    if flags.words.is_empty() {
+        return Ok(());
+    }
+    let Wanted::Named(items) = resource::wanted(&flags.words)? else { return Ok(()) };
+    let pods = items.iter().filter(|(kind, _)| *kind == Resource::Pods);
+    pods.map(|(_, name)| call.engine.salvage(&call.namespace, name)).fold(Ok(()), Result::and)
 }
 
 fn say(flags: &Flags, options: DeleteOptions, dry_run: DryRun, object: &Object) -> Result<()> {

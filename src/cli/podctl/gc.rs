@@ -112,7 +112,7 @@ fn to_free(disk: Disk, low: u64) -> u64 {
 }
 
 fn unused(call: &Call, store: &Store) -> Result<Vec<Image>> {
-    let pods = call.engine.list(None)?;
+    let pods = call.engine.list_whole()?;
     let mut images = store.list()?;
     images.retain(|image| users(&pods, image).is_empty());
     Ok(images)

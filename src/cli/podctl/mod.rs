@@ -158,7 +158,8 @@ fn run(cli: Cli) -> Outcome {
 fn call(globals: &Globals) -> Result<Call> {
     let namespace = globals.namespace.clone().filter(|namespace| !namespace.is_empty());
     namespace.as_deref().map_or(Ok(()), kube::namespace_name)?;
-    let engine = Engine::open(globals.config()?)?;
+    let mut engine = Engine::open(globals.config()?)?;
+    engine.warn = report::warning;
     let namespace_given = namespace.is_some();
     let namespace = match namespace {
         Some(namespace) => namespace,

@@ -25,7 +25,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let store = call.engine.images()?;
     let mut failed = Vec::new();
     if flags.all || flags.prune {
-        let pods = call.engine.list(None)?;
+        let pods = call.engine.list_whole()?;
         for image in store.list()? {
             let is_used = !users(&pods, &image).is_empty();
             if flags.all || !is_used {
@@ -70,7 +70,7 @@ fn one(call: &Call, store: &Store, text: &str) -> Result<()> {
 /// Removes an image that no pod uses.
 pub fn remove(call: &Call, store: &Store, image: &Image) -> Result<()> {
     let unused = || {
-        let users = users(&call.engine.list(None)?, image);
+        let users = users(&call.engine.list_whole()?, image);
         if users.is_empty() {
             return Ok(());
         }
