@@ -22,8 +22,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// More than the descriptors that a pause inherits.
-const KEPT_FD: i32 = 512;
 /// How long the workers of a killed monitor may take to be killed too.
 const WORKERS_END: Duration = Duration::from_secs(10);
 
@@ -115,18 +113,19 @@ fn take(lock: &File) -> Result<bool> {
 }
 
 /// What a worker does first: holds off the next monitor by a lock of its own, then lets go of its
-/// copy of the monitor's.
-pub fn become_worker(run: &Path, lock: &File) -> Result<()> {
-    hold_off(run)?;
+/// copy of the monitor's. For `free` see [`hold_off`].
+pub fn become_worker(run: &Path, lock: &File, free: i32) -> Result<()> {
+    hold_off(run, free)?;
     Ok(fork::close_copy(lock.as_fd())?)
 }
 
-/// Holds off the next monitor for as long as this process lives.
-pub fn hold_off(run: &Path) -> Result<()> {
+/// Holds off the next monitor for as long as this process lives. Descriptors below `free` may be
+/// overwritten from then on.
+pub fn hold_off(run: &Path, free: i32) -> Result<()> {
     // Closing any descriptor of the file would give up the lock: this one stays, out of the way of
     // the numbers that a container's own descriptors are put to.
     let opened = open_workers(run)?;
-    let file = fork::dup_above(opened.as_fd(), KEPT_FD).doing(|| "keep a lock")?;
+    let file = fork::dup_above(opened.as_fd(), free).doing(|| "keep a lock")?;
     drop(opened);
     let file = File::from(file);
     try_record_lock(&file, false).doing(|| "lock out other monitors")?;
@@ -268,4 +267,22 @@ pub fn take_lock(inherited: File, path: &Path) -> Result<Option<File>> {
         .and_then(|()| writeln!(lock, "{}", std::process::id()))
         .doing(|| format!("write {}", path.display()))?;
     Ok(Some(lock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_of_a_worker_is_above_what_a_container_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = 3 + 2 * 300;
+        hold_off(dir.path(), free).unwrap();
+        let workers = dir.path().join("workers");
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let open = open.filter(|it| std::fs::read_link(it.path()).is_ok_and(|to| to == workers));
+        let numbers: Vec<i32> =
+            open.map(|it| it.file_name().to_str().unwrap().parse().unwrap()).collect();
+        assert!(matches!(numbers.as_slice(), [only] if *only >= free), "{numbers:?}");
+    }
 }

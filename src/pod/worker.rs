@@ -58,7 +58,7 @@ impl Worker {
         let work = || {
             let done = poll::unblock_signals()
                 .map_err(Error::from)
-                .and_then(|()| lock::become_worker(&place.run, lock))
+                .and_then(|()| lock::become_worker(&place.run, lock, place.free_fd()))
                 .and_then(|()| effects::run(place, state, &action, &mut reply));
             u8::from(done.is_err())
         };

@@ -85,6 +85,12 @@ impl Place {
         roster::all(&self.pod).into_iter().map(|(_, container)| container).collect()
     }
 
+    /// The first descriptor above those that pause inherits: two for each container.
+    pub fn free_fd(&self) -> i32 {
+        let held = self.containers().len() * logs::STREAMS.len();
+        i32::try_from(held).unwrap_or(i32::MAX).saturating_add(sandbox::FIRST_EXTRA_FD)
+    }
+
     fn container(&self, name: &str) -> Result<Cow<'_, Container>> {
         let found = roster::find(&self.pod, name).map(|(_, container)| container);
         found.ok_or_else(|| Error::user(format!("the pod has no container {name}")))

@@ -23,7 +23,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The first descriptor that pause inherits beside its stdio.
-const FIRST_EXTRA_FD: i32 = 3;
+pub(super) const FIRST_EXTRA_FD: i32 = 3;
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2: i64 = 0x6367_7270;
 /// Larger files of the host are none that a resolver reads.
@@ -76,7 +76,7 @@ impl Aside {
         let bridge = place.bridge()?;
         let work = || {
             let prepare = |bridge: &Bridge| bridge.prepare(&place.uid, &ports(place));
-            let done = lock::hold_off(&place.run)
+            let done = lock::hold_off(&place.run, place.free_fd())
                 .and_then(|()| bridge.as_ref().map_or(Ok(()), prepare))
                 .and_then(|()| make_places(place))
                 .and_then(|()| write_files(place));
@@ -213,8 +213,8 @@ fn hold_output(place: &Place, reply: &mut Reply) -> Result<u32> {
             held.push(logs::open_fifo(&place.fifos(&container.name), stream, OFlag::O_RDWR)?);
         }
     }
-    let count = i32::try_from(held.len()).map_err(|_| Error::user("too many containers"))?;
-    let free = FIRST_EXTRA_FD + count;
+    let free = place.free_fd();
+    let count = free - FIRST_EXTRA_FD;
     // First out of the way of each other, and the pipe to the monitor too.
     reply.move_above(free)?;
     let above = |file: &File| fork::dup_above(file.as_fd(), free);
