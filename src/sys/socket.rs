@@ -12,6 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+/// How long somebody else's program may take to accept a connection.
+pub const ACCEPT_DEADLINE: Duration = Duration::from_secs(10);
+
 /// socketpair(2) of `SOCK_SEQPACKET`: messages stay whole, and an end that is gone is noticed.
 pub fn socketpair() -> Result<(OwnedFd, OwnedFd)> {
     pair(SocketType::SEQPACKET)
@@ -42,11 +45,16 @@ pub fn connect_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to the stream socket at `path`, however long that is.
-pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+/// Connects to the stream socket at `path`, however long that is; `ETIMEDOUT` where whoever listens
+/// has a full queue and takes none of it within `timeout`. No send takes longer either.
+pub fn connect_stream(path: &Path, timeout: Duration) -> Result<OwnedFd> {
     let socket = unix_socket(SocketType::STREAM)?;
-    at_address(path, |address| rustix::net::connect(&socket, address).map_err(errno))?;
-    Ok(socket)
+    // Bounds the wait of connect(2) too, unix(7).
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout)).map_err(errno)?;
+    match at_address(path, |address| rustix::net::connect(&socket, address).map_err(errno)) {
+        Err(Errno::EAGAIN) => Err(Errno::ETIMEDOUT),
+        connected => connected.map(|()| socket),
+    }
 }
 
 /// A listening stream socket at `path`, however long that is.
@@ -155,4 +163,22 @@ fn at_address(path: &Path, then: impl FnOnce(&SocketAddrUnix) -> Result<()>) -> 
 /// An address has room for 107 bytes; the way through the descriptor always fits.
 fn short_address(dir: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix> {
     SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).map_err(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_is_not_waited_for_forever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = listen_stream(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let soon = Duration::from_millis(10);
+        let first = connect_stream(&path, soon).unwrap();
+        assert_eq!(connect_stream(&path, soon).unwrap_err(), Errno::ETIMEDOUT);
+        drop((first, accept(&listener).unwrap()));
+        connect_stream(&path, soon).unwrap();
+    }
 }

@@ -20,8 +20,8 @@ impl Parent<'_> {
         let descriptor = clone::pidfd_getfd(&launched.pidfd, number)
             .doing(|| "copy the listener from the child")?;
         let path = Path::new(OsStr::from_bytes(listener.path.to_bytes()));
-        let agent =
-            socket::connect_stream(path).doing(|| "failed to connect with seccomp agent")?;
+        let agent = socket::connect_stream(path, socket::ACCEPT_DEADLINE)
+            .doing(|| "failed to connect with seccomp agent")?;
         let state = self.state()?;
         let told = json!({
             "ociVersion": SPEC_VERSION,

@@ -58,7 +58,7 @@ pub(super) fn console_socket(spec: &Spec, options: &CreateOptions) -> Result<Opt
 /// The connected console socket; runc's words for what does not fit together.
 pub(super) fn connect_console(terminal: bool, path: Option<&Path>) -> Result<Option<Receiver>> {
     match (terminal, path) {
-        (true, Some(path)) => socket::connect_stream(path)
+        (true, Some(path)) => socket::connect_stream(path, socket::ACCEPT_DEADLINE)
             .map(|socket| Some(Receiver::Caller(socket)))
             .doing(|| format!("connect to console socket {}", path.display())),
         (false, None) => Ok(None),
@@ -146,7 +146,7 @@ impl<'a> Tell<'a> {
     /// Connected before there is a process.
     pub(super) fn new(pid_file: Option<&'a Path>, pidfd_socket: Option<&Path>) -> Result<Self> {
         let connect = |path: &Path| {
-            socket::connect_stream(path)
+            socket::connect_stream(path, socket::ACCEPT_DEADLINE)
                 .doing(|| format!("connect to pidfd socket {}", path.display()))
         };
         Ok(Self { pid_file, pidfd_socket: pidfd_socket.map(connect).transpose()? })
