@@ -1,6 +1,7 @@
 //! `create`, and what it shares with `run`.
 
-use super::{CreateOptions, Created, delete};
+use super::delete::undo;
+use super::{CreateOptions, Created};
 use crate::error::{Context, Error, Result};
 use crate::oci::SPEC_VERSION;
 use crate::oci::bundle::Bundle;
@@ -96,14 +97,14 @@ pub(super) fn bring_up(
     let made = listening.transpose().and_then(|notify| {
         Ok((launch_in(&mut container, bundle, options, &plan, console)?, notify))
     });
-    drop(lock);
-    made.map(|(launched, notify)| Up { container, launched, notify }).map_err(|error| {
-        // The one way down, from wherever it went wrong.
-        match delete(&options.root, &options.id, true) {
+    match made {
+        Ok((launched, notify)) => Ok(Up { container, launched, notify }),
+        // The one way down, from wherever it went wrong; locked, so that the name is still ours.
+        Err(error) => Err(match undo(&container, lock) {
             Ok(warnings) => warnings.into_iter().fold(error, crate::error::Error::hint),
             Err(left) => error.hint(format!("removing what was made failed too: {left}")),
-        }
-    })
+        }),
+    }
 }
 
 fn launch_in(

@@ -41,6 +41,30 @@ pub fn delete(root: &Path, id: &str, force: bool) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
+/// Removes what a failed `create` has made, which holds the lock.
+pub(super) fn undo(container: &Container, lock: Lock) -> Result<Vec<String>> {
+    let warnings = tear_down(container)?;
+    drop(lock);
+    Ok(warnings)
+}
+
+/// As [`delete`] with `force`, of the container that the caller has started: another one may have
+/// its name by now.
+pub(super) fn delete_own(root: &Path, own: &Container) -> Result<Vec<String>> {
+    end_init(own)?;
+    let lock = match lock_of(own) {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(Vec::new()),
+        lock => lock?,
+    };
+    let id = &own.record.id;
+    let there = Container::open(root, id).map_err(|error| error.hint(forced(id)))?;
+    let process = |of: &Container| (of.record.pid, of.record.start_time);
+    if process(&there) != process(own) {
+        return Ok(Vec::new());
+    }
+    undo(&there, lock)
+}
+
 fn refuse_live(container: &Container, status: Status) -> Result<()> {
     if matches!(status, Status::Stopped | Status::Created) {
         return Ok(());
@@ -61,16 +85,22 @@ fn locked(root: &Path, id: &str, force: bool) -> Result<(Container, Lock)> {
         // Whoever is still making it holds the lock until it fails, which it does upon this.
         end_init(&container)?;
     }
+    let lock = lock_of(&container)?;
+    Ok((open(root, id, force)?, lock))
+}
+
+/// The lock, once it is free; `NotFound` if another delete was first.
+fn lock_of(container: &Container) -> Result<Lock> {
     let gone = || Error::new(Kind::NotFound, "container does not exist");
     let lock = container.lock().map_err(|error| match error.errno() {
         Some(Errno::ENOENT) => gone(),
         _ => error,
     })?;
-    // Another delete was first; by now the name may be a new container's.
+    // By now the name may be a new container's.
     if fstat(&*lock).doing(|| format!("lock {}", container.dir.display()))?.st_nlink == 0 {
         return Err(gone());
     }
-    Ok((open(root, id, force)?, lock))
+    Ok(lock)
 }
 
 /// The record; with `force` what can be known of one that is damaged or gone.

@@ -1,8 +1,9 @@
 //! `run`: `create` and `start` in one, without a hand-over.
 
 use super::create::{Up, bring_up, console_socket};
+use super::delete::delete_own;
 use super::start::poststart;
-use super::{CreateOptions, Created, Then, delete};
+use super::{CreateOptions, Created, Then};
 use crate::error::{Context, Result};
 use crate::oci::bundle::Bundle;
 use crate::oci::launch::console::{Receiver, hold_signals, supervise};
@@ -34,7 +35,7 @@ pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<(i32,
     });
     let mut warnings = Vec::new();
     if then == Then::Delete || ran.is_err() {
-        warnings = delete(&options.root, &options.id, true)?;
+        warnings = delete_own(&options.root, &container)?;
     }
     Ok((ran?, warnings))
 }
@@ -46,7 +47,7 @@ pub fn run_detached(bundle: &Bundle, options: &CreateOptions) -> Result<Created>
     let Up { container, launched, .. } = bring_up(bundle, options, Mode::Run, console)?;
     match poststart(&container, &launched.pidfd) {
         Ok(()) => Ok(Created { pid: launched.pid, pidfd: launched.pidfd }),
-        Err(error) => delete(&options.root, &options.id, true).and(Err(error)),
+        Err(error) => delete_own(&options.root, &container).and(Err(error)),
     }
 }
 
