@@ -13,6 +13,7 @@ use crate::sys::types::NsKind;
 use crate::sys::{Errno, Result as SysResult, fs, ns, socket};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use std::ffi::{CStr, OsStr};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -105,10 +106,26 @@ fn visit<T>(process: &OwnedFd, work: impl FnOnce() -> SysResult<T>) -> SysResult
         (fs::open(Path::new("/"), directory, 0)?, fs::open(Path::new("."), directory, 0)?);
     ns::setns(process, NsKind::Mount.flag())?;
     let done = work();
-    ns::setns(own, NsKind::Mount.flag())?;
-    // setns(2) has moved both to the root of the namespace, which need not be ours.
-    nix::unistd::fchdir(root)?;
-    mount::chroot(c".")?;
-    nix::unistd::fchdir(here)?;
+    // setns(2) moves both to the root of the namespace, which need not be ours.
+    let back = ns::setns(own, NsKind::Mount.flag())
+        .and_then(|()| nix::unistd::fchdir(root))
+        .and_then(|()| mount::chroot(c"."))
+        .and_then(|()| nix::unistd::fchdir(here));
+    if let Err(errno) = back {
+        // Every path from here on, those of the undoing too, would be looked up among the
+        // container's mounts, as root. Nothing can be done with less harm than to end: the child
+        // ends with its control socket, and `delete --force` finds what there is.
+        abort(errno);
+    }
     done
+}
+
+/// Ends the process, whatever unwinding would run.
+fn abort(errno: Errno) -> ! {
+    drop(writeln!(
+        std::io::stderr(),
+        "cannot leave the container's mount namespace: {}",
+        errno.desc()
+    ));
+    std::process::abort()
 }
