@@ -171,9 +171,9 @@ impl Leases {
     fn is_free(&self, ip: Ipv4Addr) -> Result<bool> {
         match read::<Lease>(&self.address(ip)) {
             Ok(None) => Ok(true),
-            Ok(Some(entry)) => {
-                Ok(self.find(&entry.uid).is_ok_and(|lease| lease.is_none_or(|lease| lease.ip != ip)))
-            }
+            Ok(Some(entry)) => Ok(self
+                .find(&entry.uid)
+                .is_ok_and(|lease| lease.is_none_or(|lease| lease.ip != ip))),
             Err(_) => Ok(self.uids()?.iter().all(|uid| self.find(uid).is_ok())),
         }
     }
