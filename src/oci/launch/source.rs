@@ -109,14 +109,14 @@ fn visit<T>(process: &OwnedFd, work: impl FnOnce() -> SysResult<T>) -> SysResult
     // setns(2) moves both to the root of the namespace, which need not be ours.
     let back = ns::setns(own, NsKind::Mount.flag())
         .and_then(|()| nix::unistd::fchdir(root))
-        .and_then(|()| mount::chroot(c"."))
-        .and_then(|()| nix::unistd::fchdir(here));
+        .and_then(|()| mount::chroot(c"."));
     if let Err(errno) = back {
         // Every path from here on, those of the undoing too, would be looked up among the
         // container's mounts, as root. Nothing can be done with less harm than to end: the child
         // ends with its control socket, and `delete --force` finds what there is.
         abort(errno);
     }
+    nix::unistd::fchdir(here)?;
     done
 }
 
