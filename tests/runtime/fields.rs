@@ -143,9 +143,10 @@ fn explained(case: &Case) -> String {
 
 fn created(case: &Case) -> Made {
     let done = case.runp(&["create", &case.id]);
-    let record = fs::read_to_string(case.path("state").join(&case.id).join("state.json"));
-    let mut record: Value =
-        serde_json::from_str(&record.unwrap_or("{}".into())).unwrap_or_default();
+    let records = fs::read_to_string(case.path("state").join(&case.id).join("state.json"));
+    // The last one counts.
+    let record = records.unwrap_or_default().lines().last().map(serde_json::from_str);
+    let mut record: Value = record.map_or(Value::Null, Result::unwrap);
     for changing in ["pid", "startTime", "created", "afterStart"] {
         record[changing] = Value::Null;
     }
