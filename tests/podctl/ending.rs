@@ -238,8 +238,7 @@ fn what_cannot_be_killed_is_named_and_the_command_ends() {
         assert!(done.err.contains(part), "{part}: {done:?}");
     }
     assert!(instance.podctl(&["get", "pods"]).ok().contains("Terminating"));
-    let events = fs::read_to_string(instance.pod_dir("two").join("events.json")).unwrap();
-    assert!(events.contains("FailedKillPod"), "{events}");
+    instance.wait_told("two", "FailedKillPod");
     // It goes by itself once it can.
     let uid = instance.get("two")["metadata"]["uid"].as_str().unwrap().to_owned();
     drop(freezer);

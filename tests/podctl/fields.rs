@@ -1,6 +1,6 @@
 //! What containers are told: environment, files made of objects, names, namespaces, users.
 
-use super::instance::{Instance, wait_until};
+use super::instance::Instance;
 
 const OBJECTS: &str = r#"
 apiVersion: v1
@@ -198,13 +198,8 @@ spec:
   volumes: [{name: v, secret: {secretName: keys}}]
 "#;
     instance.apply(manifest);
-    let dir = instance.pod_dir("waits");
     let story = "MountVolume.SetUp failed for volume \\\"v\\\" : secret \\\"keys\\\" not found";
-    let told = wait_until(&dir, || {
-        let events = std::fs::read_to_string(dir.join("events.json")).ok()?;
-        events.contains(story).then_some(())
-    });
-    assert!(told.is_some());
+    instance.wait_told("waits", story);
     instance.apply(OBJECTS);
     instance.wait_running("waits");
     assert_eq!(instance.sh("waits", "c", "cat /v/pw"), "hunter2");

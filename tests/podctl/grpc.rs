@@ -55,14 +55,7 @@ spec:
     let ready = |wanted: bool| {
         instance.wait_for("grpc", |status| status["containerStatuses"][0]["ready"] == wanted);
     };
-    let told = |story: &str| {
-        let dir = instance.pod_dir("grpc");
-        let told = super::instance::wait_until(&dir, || {
-            let events = std::fs::read_to_string(dir.join("events.json")).ok()?;
-            events.contains(story).then_some(())
-        });
-        assert!(told.is_some(), "{story}");
-    };
+    let told = |story: &str| instance.wait_told("grpc", story);
     instance.apply(&manifest.replace("SERVICE", "web"));
     ready(true);
     std::fs::write(dir.join("state"), "down").unwrap();

@@ -184,6 +184,16 @@ impl Instance {
         })
     }
 
+    /// Waits until the pod's events tell `story`, as JSON has it, which they do a moment after its
+    /// status.
+    #[track_caller]
+    pub fn wait_told(&self, pod: &str, story: &str) {
+        let dir = self.pod_dir(pod);
+        let events = || fs::read_to_string(dir.join("events.json")).unwrap_or_default();
+        let told = wait_until(&dir, || events().contains(story).then_some(()));
+        assert!(told.is_some(), "{story}: {}", events());
+    }
+
     /// Waits until every container of the pod runs.
     #[track_caller]
     pub fn wait_running(&self, pod: &str) -> Value {

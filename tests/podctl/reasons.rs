@@ -115,7 +115,6 @@ fn every_reason_is_reached() {
     assert!(found.is_ok(), "never shown: {:?}", missing());
     let status = found.unwrap();
     assert_eq!(status["phase"], "Pending", "what has never run keeps it so");
-    let events = fs::read_to_string(instance.pod_dir("reasons").join("events.json")).unwrap();
     // The later ones may fall to the kubelet's spam filter, 25 events of a pod at once.
     for message in [
         "Error: InvalidImageName",
@@ -123,7 +122,7 @@ fn every_reason_is_reached() {
         "Error: configmap \\\"absent\\\" not found",
         "container has runAsNonRoot and image will run as root",
     ] {
-        assert!(events.contains(message), "{message}: {events}");
+        instance.wait_told("reasons", message);
     }
     instance.delete("reasons");
     // The store of images outlives the pods.
@@ -199,8 +198,7 @@ fn a_host_that_cannot_run_pods_says_why() {
     let [is, reason, message] = sandbox(&status);
     assert_eq!((is.as_str(), reason.as_str()), ("False", "FailedCreatePodContainer"), "{message}");
     assert!(message.contains("cgroup"), "{message}");
-    let events = fs::read_to_string(instance.pod_dir("plain").join("events.json")).unwrap();
-    assert!(events.contains("unable to ensure pod container exists: "), "{events}");
+    instance.wait_told("plain", "unable to ensure pod container exists: ");
     nix::mount::umount(cgroups).unwrap();
     instance.delete("plain");
     instance.assert_nothing_left();
@@ -258,8 +256,7 @@ fn a_sandbox_that_cannot_be_made_is_tried_again() {
     let status = instance.wait_for("plain", |status| !sandbox(status)[1].is_empty());
     let [is, reason, message] = sandbox(&status);
     assert_eq!((is.as_str(), reason.as_str()), ("False", "FailedCreatePodSandBox"), "{message}");
-    let events = fs::read_to_string(instance.pod_dir("plain").join("events.json")).unwrap();
-    assert!(events.contains("Failed to create pod sandbox: "), "{events}");
+    instance.wait_told("plain", "Failed to create pod sandbox: ");
     instance.delete("plain");
     instance.assert_nothing_left();
 }

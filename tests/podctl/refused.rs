@@ -57,6 +57,7 @@ fn a_pod_that_outgrows_its_own_limits_is_evicted() {
     for (pod, message) in [("volume", volume), ("layer", layer), ("logs", total)] {
         let status = instance.wait_for(pod, |status| status["phase"] == "Failed");
         assert_eq!((&status["reason"], &status["message"]), (&"Evicted".into(), &message.into()));
+        instance.wait_told(pod, "Evicted");
         let events = events(&instance, pod);
         assert!(events.contains(&("Evicted".into(), message.into())), "{events:?}");
     }
@@ -108,6 +109,7 @@ fn a_pod_that_the_machine_cannot_run_has_failed() {
         assert_eq!(status["reason"], reason);
         let told = status["message"].as_str().unwrap();
         assert!(told.starts_with("Pod was rejected: ") && told.contains(message), "{told}");
+        instance.wait_told(name, reason);
         let events = events(&instance, name);
         assert!(events.iter().any(|(of, why)| of == reason && why.contains(message)), "{events:?}");
         let table = instance.podctl(&["get", "pods"]).ok();
@@ -129,7 +131,9 @@ fn a_pull_secret_that_is_not_there_is_told() {
     let told = "Unable to retrieve some image pull secrets (one, other); attempting to pull the \
                 image may not succeed.";
     let event = ("FailedToRetrieveImagePullSecret".to_owned(), told.to_owned());
-    instance.wait_for("web", |_| events(&instance, "web").contains(&event));
+    instance.wait_told("web", &event.0);
+    let events = events(&instance, "web");
+    assert!(events.contains(&event), "{events:?}");
     instance.delete("web");
     instance.assert_nothing_left();
 }

@@ -64,12 +64,8 @@ spec:
 "#;
     instance.apply(&manifest.replace("DIR", path.to_str().unwrap()));
     let message = format!("hostPath type check failed: {} is not a directory", path.display());
-    let dir = instance.pod_dir("waiting");
-    let told = super::instance::wait_until(&dir, || {
-        let events = std::fs::read_to_string(dir.join("events.json")).ok()?;
-        (events.contains("FailedMount") && events.contains(&message)).then_some(())
-    });
-    assert!(told.is_some());
+    instance.wait_told("waiting", "FailedMount");
+    instance.wait_told("waiting", &message);
     assert_eq!(instance.status("waiting").unwrap()["phase"], "Pending");
     instance.delete("waiting");
     instance.assert_nothing_left();
