@@ -80,9 +80,11 @@ fn run_tells_of_the_container_or_of_itself() {
         }
         let init: i32 = read(&PathBuf::from(pid_file)).parse().unwrap();
         assert_eq!(detach, watch == format!("MAINPID={init}\n"));
-        let log = read(&case.path("log"));
-        assert!(log.contains("/run/notify/notify.sock\n"), "{log}");
-        assert!(log.contains("Read-only file system"), "{log}");
+        let log = case.path("log");
+        wait_until(log.parent().unwrap(), || {
+            read(&log).contains("Read-only file system").then_some(())
+        });
+        assert!(read(&log).starts_with("/run/notify/notify.sock\n"));
         case.runp(&["delete", "--force", &case.id]).ok();
         assert!(has_exited(init) && has_exited(runtime.id() as i32));
         runtime.wait().unwrap();

@@ -25,9 +25,9 @@ pub(super) fn set_early(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(
     let pages = resources.hugepage_limits().as_deref().unwrap_or_default();
     set_huge_pages(&limit(cgroup, "hugetlb", "hugepageLimits"), pages, "max")?;
     if let Some(network) = resources.network() {
-        let asked = network.class_id().is_some()
-            || network.priorities().as_ref().is_some_and(|list| !list.is_empty());
-        refuse("network", asked)?;
+        let priorities = network.priorities().as_ref();
+        refuse("network.classID", network.class_id().is_some())?;
+        refuse("network.priorities", priorities.is_some_and(|list| !list.is_empty()))?;
     }
     match resources.rdma() {
         Some(devices) => set_rdma(&limit(cgroup, "rdma", "rdma"), devices),
