@@ -56,10 +56,9 @@ pub fn figures(rootfs: &Path) -> Vec<Figure> {
             played.push(podman.play());
         }
     }
-    // The last one's network may still be going down. Then only the first pod's monitor and pause are
-    // left, idle for long.
-    let pods = || fs::read_dir(instance.join("run")).expect("run").count();
-    while pods() > 1 {
+    // The last one's monitor may still be taking its network down. Then only the first pod's monitor
+    // and pause are left, idle for long.
+    while monitors_and_pauses().len() > 2 {
         std::thread::sleep(LOOK_AGAIN);
     }
     let (pss, private) = idle_memory();
@@ -135,20 +134,25 @@ fn apply_until_running(root: &Path, manifest: &Path, name: &str) -> f64 {
     elapsed.as_secs_f64() * 1e3
 }
 
-/// PSS and private memory, in KiB, of every monitor and pause in this PID namespace.
-fn idle_memory() -> (f64, f64) {
-    let mut sum = (0.0, 0.0);
-    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        let read = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-        let ours = match read("comm").trim() {
+/// Every monitor and pause in this PID namespace, as its directory in /proc.
+fn monitors_and_pauses() -> Vec<PathBuf> {
+    let is_ours = |process: &PathBuf| {
+        let read = |file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
+        match read("comm").trim() {
             "pause" => true,
             "podctl" => read("cmdline").split('\0').any(|argument| argument == "monitor"),
             _ => false,
-        };
-        if !ours {
-            continue;
         }
-        for line in read("smaps_rollup").lines() {
+    };
+    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+    processes.filter(is_ours).collect()
+}
+
+/// Their PSS and private memory, in KiB.
+fn idle_memory() -> (f64, f64) {
+    let mut sum = (0.0, 0.0);
+    for process in monitors_and_pauses() {
+        for line in fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default().lines() {
             let value = || line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok());
             match line.split(':').next() {
                 Some("Pss") => sum.0 += value().unwrap_or(0.0),
