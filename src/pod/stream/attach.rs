@@ -5,7 +5,6 @@ use crate::error::{Context, Error, Result};
 use crate::kube::{Pod, roster};
 use crate::pod::attached::{CLIENTS, CONSOLE, REPLAY, STDIN, STDIN_CLOSED};
 use crate::pod::logs::STREAMS;
-use crate::pod::store::make_private_dir;
 use crate::pod::{Config, lock, wake};
 use crate::sys::clone::pidfd_getfd;
 use crate::sys::poll::{poll_in, poll_out, signalfd};
@@ -43,9 +42,9 @@ pub fn attach(config: &Config, pod: &Pod, container: &str, options: &AttachOptio
     }
     let tty = options.tty.then(|| Terminal::take(config, pod, &dir)).transpose()?;
     let mut streams = [0, 1].map(|index| Mirror::make(&dir, index, options.from_start));
-    let [Ok(stdout), Ok(stderr)] = &mut streams else {
-        let failed = streams.into_iter().find_map(Result::err);
-        return Err(failed.unwrap_or_else(|| Error::system("a stream could not be made")));
+    let [Ok(Some(stdout)), Ok(Some(stderr))] = &mut streams else {
+        // Without an error the pod has just ended, and its directory with it.
+        return streams.into_iter().find_map(Result::err).map_or(Ok(0), Err);
     };
     // A terminal in raw mode is given back before we go.
     let ends: &[Signal] = if tty.is_some() { &[Signal::SIGHUP, Signal::SIGTERM] } else { &[] };
@@ -93,16 +92,26 @@ struct Mirror {
 }
 
 impl Mirror {
-    fn make(dir: &Path, index: usize, from_start: bool) -> Result<Self> {
+    /// `None` if the pod's directory is not there any more.
+    fn make(dir: &Path, index: usize, from_start: bool) -> Result<Option<Self>> {
         let clients = dir.join(CLIENTS);
-        make_private_dir(&clients)?;
+        // Not its parents: they go with the pod.
+        match nix::unistd::mkdir(&clients, Mode::S_IRWXU) {
+            Err(Errno::ENOENT) => return Ok(None),
+            Ok(()) | Err(Errno::EEXIST) => {}
+            made => made.doing(|| format!("make the directory {}", clients.display()))?,
+        }
         let stream = STREAMS.get(index).copied().unwrap_or_default();
         let ending = if from_start { REPLAY } else { "" };
         let path = clients.join(format!("{}.{stream}{ending}", std::process::id()));
         let doing = || format!("make the pipe {}", path.display());
-        nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).doing(doing)?;
-        let fifo = fs::open(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0).doing(doing)?;
-        Ok(Self { fifo, path, is_open: true })
+        let made = nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
+            .and_then(|()| fs::open(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0));
+        match made {
+            Ok(fifo) => Ok(Some(Self { fifo, path, is_open: true })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno).doing(doing),
+        }
     }
 
     /// Writes what is there to the caller's own stream; returns how much that was.
