@@ -17,7 +17,6 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The boot in which an image came whose bytes may not be on the disk, and the moment.
@@ -31,8 +30,7 @@ pub(super) fn mark() -> Result<String> {
 }
 
 fn boot() -> Result<String> {
-    let id = fs::read_kernel_file(Path::new("/proc/sys/kernel/random/boot_id"));
-    Ok(id.doing(|| "find out about the last boot")?.trim().to_owned())
+    fs::boot_id().doing(|| "find out about the last boot")
 }
 
 /// The mark of an entry of the index.

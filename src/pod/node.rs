@@ -89,9 +89,8 @@ pub fn cpus() -> i64 {
 
 /// Bytes of the disk that has the store in `lib`, which may not have been made yet.
 pub fn storage(lib: &Path) -> i64 {
-    let disk = lib.ancestors().find_map(|dir| nix::sys::statvfs::statvfs(dir).ok());
-    let bytes = disk.map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size()));
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+    let disk = lib.ancestors().find_map(|dir| fs::statvfs(dir).ok());
+    disk.map_or(0, |(capacity, _)| i64::try_from(capacity).unwrap_or(i64::MAX))
 }
 
 /// The address that packets for other machines would come from, if there is a way to them.

@@ -70,8 +70,7 @@ pub fn hears(pid: i32, signal: i32) -> bool {
 
 /// What tells this boot of the machine from every other.
 pub fn boot() -> Result<String> {
-    let id = fs::read_kernel_file(Path::new("/proc/sys/kernel/random/boot_id"));
-    Ok(id.doing(|| "find out about the last boot")?.trim().to_owned())
+    fs::boot_id().doing(|| "find out about the last boot")
 }
 
 /// The wait status of a process that has ended and has not been reaped, proc_pid_stat(5).

@@ -1,13 +1,14 @@
 //! What cgroup file systems need beyond plain files: proof that a descriptor is on one, and waiting
 //! for a change of `cgroup.events` or for an exit.
 
+use super::poll::poll_until;
 use super::{Errno, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs, statfs};
 use rustix::event::EventfdFlags;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Whether `path` is on a v2 cgroup file system, statfs(2).
 pub fn is_cgroup2(path: &Path) -> bool {
@@ -28,12 +29,12 @@ pub fn is_on_cgroupfs(fd: impl AsFd) -> Result<bool> {
 /// Waits until the kernel reports a change of the file (`POLLPRI`, cgroups(7)) since it was last
 /// read; false at the deadline.
 pub fn poll_change(fd: impl AsFd, until: Instant) -> Result<bool> {
-    wait(fd, PollFlags::POLLPRI, until)
+    poll_until(fd, PollFlags::POLLPRI, until)
 }
 
 /// Waits until the process of `pidfd` has exited, reaped or not; false at the deadline.
 pub fn poll_exit(pidfd: impl AsFd, until: Instant) -> Result<bool> {
-    wait(pidfd, PollFlags::POLLIN, until)
+    poll_until(pidfd, PollFlags::POLLIN, until)
 }
 
 /// An eventfd(2) to be given to `cgroup.event_control` of v1.
@@ -48,20 +49,5 @@ pub fn eventfd_read(fd: impl AsFd) -> Result<u64> {
     match nix::unistd::read(fd, &mut count) {
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
         read => read.map(|_| u64::from_ne_bytes(count)),
-    }
-}
-
-fn wait(fd: impl AsFd, events: PollFlags, until: Instant) -> Result<bool> {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        // Rounded up: a wait of 0 ms before the deadline would spin.
-        let left = left + Duration::from_micros(999);
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd.as_fd(), events)], timeout) {
-            Err(Errno::EINTR) => {}
-            Ok(0) if Instant::now() < until => {}
-            Ok(ready) => return Ok(ready > 0),
-            Err(errno) => return Err(errno),
-        }
     }
 }

@@ -133,6 +133,12 @@ pub fn read_kernel_file(path: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// What tells this boot of the machine from every other.
+pub fn boot_id() -> Result<String> {
+    let id = read_kernel_file(Path::new("/proc/sys/kernel/random/boot_id"))?;
+    Ok(id.trim().to_owned())
+}
+
 /// statvfs(3): bytes of the file system that holds `path`, all of them and those still to be had.
 pub fn statvfs(path: &Path) -> Result<(u64, u64)> {
     let found = nix::sys::statvfs::statvfs(path)?;

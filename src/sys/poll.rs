@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Waits until one of `fds` is readable or hung up, or `timeout` passes; says which are, in their
 /// order. An interrupted wait is one where none is.
@@ -29,6 +29,22 @@ pub fn poll_hang_up(fd: BorrowedFd<'_>, timeout: Duration) -> Result<()> {
     match poll(&mut [PollFd::new(fd, PollFlags::empty())], poll_timeout(Some(timeout))) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno),
+    }
+}
+
+/// poll(2) of one descriptor for one of `events`; false at the deadline.
+pub fn poll_until(fd: impl AsFd, events: PollFlags, until: Instant) -> Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up: a wait of 0 ms before the deadline would spin.
+        let left = left + Duration::from_micros(999);
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), events)], timeout) {
+            Err(Errno::EINTR) => {}
+            Ok(0) if Instant::now() < until => {}
+            Ok(ready) => return Ok(ready > 0),
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

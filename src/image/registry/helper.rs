@@ -6,12 +6,12 @@ use super::credentials::{Credentials, parse};
 use crate::error::{Context, Error, Result};
 use crate::sys::cgroup::poll_exit;
 use crate::sys::clone::pidfd_open;
-use crate::sys::poll::poll_in;
+use crate::sys::poll::poll_until;
+use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ fn talk(child: &mut Child, url: &str, deadline: Instant) -> Result<(ExitStatus, 
     let mut chunk = [0; 4096];
     let mut stdout = child.stdout.take().ok_or_else(late)?;
     loop {
-        wait(&stdout, deadline)?.then_some(()).ok_or_else(late)?;
+        poll_until(&stdout, PollFlags::POLLIN, deadline)?.then_some(()).ok_or_else(late)?;
         match stdout.read(&mut chunk)? {
             0 => break,
             size => answer.extend_from_slice(chunk.get(..size).unwrap_or_default()),
@@ -89,19 +89,6 @@ fn talk(child: &mut Child, url: &str, deadline: Instant) -> Result<(ExitStatus, 
     let pidfd = pidfd_open(child.id().cast_signed())?;
     poll_exit(&pidfd, deadline)?.then_some(()).ok_or_else(late)?;
     Ok((child.wait()?, answer))
-}
-
-/// Whether `fd` is readable before `deadline`.
-fn wait(fd: impl AsFd, deadline: Instant) -> Result<bool> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if poll_in(&[fd.as_fd()], Some(left))?.contains(&true) {
-            return Ok(true);
-        }
-        if left.is_zero() {
-            return Ok(false);
-        }
-    }
 }
 
 fn stop(child: &mut Child) -> Result<()> {
