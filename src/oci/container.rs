@@ -2,8 +2,8 @@
 //! for `start`, the socket `start`.
 //!
 //! `state.json` gets a line before each hand-over, of which the last whole one counts, so that after
-//! a kill at any point `delete --force` finds what there is to remove. The status is derived from the process
-//! (pid and start time, so a reused pid is seen) and never stored. Writers hold the lock.
+//! a kill at any point `delete --force` finds what there is to remove. The status is derived from the
+//! process (pid and start time, so a reused pid is seen) and never stored. Writers hold the lock.
 
 use super::bundle;
 use super::cgroup::Cgroup;
@@ -86,9 +86,6 @@ fn sorted<S: serde::Serializer>(
 
 /// The version of [`Record`]; a record of another one is refused, not guessed at.
 pub const RECORD_VERSION: u32 = 1;
-
-/// No configuration is longer.
-const MAX_CONFIG: u64 = 16 << 20;
 
 /// `state.json`: all that later commands need to know.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -281,11 +278,11 @@ impl Container {
     /// The configuration it was created with.
     pub fn config(&self) -> Result<Spec> {
         let mut path = self.dir.join("config.json");
-        let read = match fs::read_limited(&path, MAX_CONFIG) {
+        let read = match fs::read_limited(&path, bundle::MAX_CONFIG) {
             // The bundle is its maker's own, and stays as it is.
             Err(Errno::ENOENT) if !self.record.bundle.as_os_str().is_empty() => {
                 path = self.record.bundle.join("config.json");
-                fs::read_limited(&path, MAX_CONFIG)
+                fs::read_limited(&path, bundle::MAX_CONFIG)
             }
             read => read,
         };

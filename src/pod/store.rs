@@ -5,8 +5,9 @@
 //!   the pod's monitor alone.
 //! - `events.json`: written by the monitor alone.
 //!
-//! Every write replaces a whole file or adds a whole line, so that readers take no lock. A pod is gone in one step: its
-//! directory is renamed to a name with a leading dot, which no pod can have, and emptied there.
+//! Every write replaces a whole file or adds a whole line, so that readers take no lock. A pod is
+//! gone in one step: its directory is renamed to a name with a leading dot, which no pod can have, and
+//! emptied there.
 //! Resource versions are microseconds since the epoch: opaque, growing, and free of a counter that
 //! all pods would share.
 
