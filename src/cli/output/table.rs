@@ -45,6 +45,12 @@ impl Writer {
     }
 }
 
+/// `table` alone, or only its rows (`--no-headers`).
+pub fn text(table: &Table, no_headers: bool) -> String {
+    let mut writer = Writer::default();
+    if no_headers { writer.rows(&table.rows) } else { writer.table(table) }
+}
+
 /// A cell is one line, and cannot speak to the terminal.
 fn cell(text: &str) -> String {
     let (line, more) = match text.find(['\n', '\r', '\u{c}']) {

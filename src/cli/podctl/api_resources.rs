@@ -1,7 +1,7 @@
 //! `podctl api-resources` and `api-versions`: what kinds there are.
 
 use super::{Outcome, print};
-use crate::cli::output::table::Writer;
+use crate::cli::output::table::text;
 use crate::error::Error;
 use crate::kube::Resource;
 use crate::kube::table::Table;
@@ -59,9 +59,8 @@ pub fn run(flags: &Flags) -> Outcome {
         print(&names.collect::<String>())?;
         return Ok(0);
     }
-    let mut writer = Writer::default();
     let table = table(&kinds, output == "wide");
-    print(&if flags.no_headers { writer.rows(&table.rows) } else { writer.table(&table) })?;
+    print(&text(&table, flags.no_headers))?;
     Ok(0)
 }
 

@@ -1,7 +1,10 @@
 //! `podctl events`: what happened, the latest last.
 
 use super::{Call, Outcome, print, resource, tell};
-use crate::cli::output::{self, Asked, Format, table::Writer};
+use crate::cli::output::{
+    self, Asked, Format,
+    table::{Writer, text},
+};
 use crate::error::{Error, Result};
 use crate::kube::table::Table;
 use crate::kube::{Object, Resource, duration};
@@ -58,11 +61,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
             None => "No events found.".to_owned(),
         }),
         Format::Table | Format::Wide => {
-            let mut writer = Writer::default();
-            let table = table(flags, &events);
-            let text =
-                if flags.no_headers { writer.rows(&table.rows) } else { writer.table(&table) };
-            print(&text)?;
+            print(&text(&table(flags, &events), flags.no_headers))?;
         }
         format => print(&output::objects(&events, &format, Asked::Many)?)?,
     }

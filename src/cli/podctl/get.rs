@@ -7,7 +7,10 @@ use super::resource::{self, Wanted};
 use super::selection::Selection;
 use super::write::Files;
 use super::{Call, Outcome, done, print, tell};
-use crate::cli::output::{self, Asked, Format, sort, table::Writer};
+use crate::cli::output::{
+    self, Asked, Format, sort,
+    table::{Writer, text},
+};
 use crate::error::{Error, Result};
 use crate::kube::table::{self, Columns, Table};
 use crate::kube::{Object, Resource};
@@ -150,11 +153,6 @@ fn pod_table(call: &Call, flags: &Flags, (format, asking): (&Format, &Asking)) -
     let headers = table::headers(Resource::Pods, &columns);
     print(&text(&Table { headers, rows }, flags.no_headers))?;
     Ok(0)
-}
-
-fn text(table: &Table, no_headers: bool) -> String {
-    let mut writer = Writer::default();
-    if no_headers { writer.rows(&table.rows) } else { writer.table(table) }
 }
 
 fn asking(flags: &Flags) -> Result<Asking> {

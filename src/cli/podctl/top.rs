@@ -4,7 +4,7 @@ mod node;
 
 use super::selection::Selection;
 use super::{Call, Outcome, print, resource::part, tell};
-use crate::cli::output::table::Writer;
+use crate::cli::output::table::text;
 use crate::error::{Error, Result};
 use crate::kube::table::Table;
 use crate::kube::{Object, Pod, Resource};
@@ -99,9 +99,8 @@ fn of_pods(call: &Call, flags: &PodFlags) -> Outcome {
         Some("memory") => rows.sort_by_key(|row| std::cmp::Reverse(row.bytes)),
         _ => {}
     }
-    let mut writer = Writer::default();
     let table = table(flags, &rows);
-    print(&if flags.no_headers { writer.rows(&table.rows) } else { writer.table(&table) })?;
+    print(&text(&table, flags.no_headers))?;
     Ok(0)
 }
 

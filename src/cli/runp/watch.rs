@@ -2,6 +2,7 @@
 
 use super::parse::{self, Count};
 use super::{Call, Outcome, flags, print};
+use crate::cli::parse_duration;
 use crate::error::{Context, Error, Result};
 use crate::oci::ops::{self, Event};
 use std::ffi::OsString;
@@ -86,36 +87,9 @@ fn line(id: &str, event: &Event) -> Result<String> {
 
 /// A duration as Go writes it (`5s`, `100ms`, `1m30s`, `1.5h`); a negative one counts as none.
 pub fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let wrong = || "parse error".to_owned();
     let negative = text.starts_with('-');
-    let mut rest = text.trim_start_matches(['-', '+']);
-    if rest == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut seconds = 0.0;
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let (number, after) = rest.split_at(end);
-        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let scale = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(wrong()),
-        };
-        seconds += number.parse::<f64>().map_err(|_| wrong())? * scale;
-        rest = after;
-    }
-    // Go counts nanoseconds in 64 bits; a longer time would be past the end of every clock.
-    let seconds = if seconds < 9.2e9 { seconds } else { f64::INFINITY };
-    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    let duration = parse_duration(text.trim_start_matches(['-', '+']));
+    let duration = duration.map_err(|_| "parse error".to_owned())?;
     Ok(if negative { Duration::ZERO } else { duration })
 }
 

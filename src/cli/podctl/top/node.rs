@@ -1,7 +1,7 @@
 //! `podctl top node`: what this machine uses, of what it has.
 
 use super::{INTERVAL, milli};
-use crate::cli::output::{self, table::Writer};
+use crate::cli::output::{self, table::text};
 use crate::cli::podctl::{Call, Outcome, print, tell};
 use crate::error::{Error, Result};
 use crate::kube::table::Table;
@@ -44,8 +44,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return Ok(0);
     }
     let table = table(flags, &node)?;
-    let mut writer = Writer::default();
-    print(&if flags.no_headers { writer.rows(&table.rows) } else { writer.table(&table) })?;
+    print(&text(&table, flags.no_headers))?;
     Ok(0)
 }
 
