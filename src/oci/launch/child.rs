@@ -11,6 +11,7 @@ use crate::oci::plan::step::{Barrier, Origin, Planned, Side, Step, UtsField};
 use crate::sys::types::NsKind;
 use crate::sys::{Errno, Result, clone, cred, exec, fs, mount, ns, seccomp, socket};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -94,6 +95,9 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
     match step {
         Step::Send(_) => barrier::send(&tools.control, Report { step: index as u32, errno: 0 }),
         Step::Await(barrier) => await_parent(tools, *barrier),
+        Step::ExitOnSignals => {
+            exec::exit_on(&[Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM])
+        }
         Step::AwaitStart => await_start(tools),
         Step::JoinNamespace(kind, _) => join(tools, *kind),
         Step::JoinContainer(kinds) => join_container(tools, kinds, slots),
@@ -192,9 +196,6 @@ fn await_parent(tools: &Tools, barrier: Barrier) -> Result<()> {
 /// Waits for `start`, which connects and says go. If it is killed before it does, so is this: the
 /// container has stopped then, and nothing hangs.
 fn await_start(tools: &Tools) -> Result<()> {
-    use nix::sys::signal::Signal;
-    // As runc's: whoever stops a container that was never started is not made to wait.
-    exec::exit_on(&[Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM])?;
     let listener = tools.start.as_ref().ok_or(Errno::EBADF)?;
     let starter = socket::accept(listener)?;
     exec::dup_onto(starter, &tools.control)?;

@@ -116,6 +116,7 @@ impl Step {
             Self::Seccomp => "seccomp",
             Self::FindProgram(_) => "find-program",
             Self::CloseFds(_) => "close-fds",
+            Self::ExitOnSignals => "exit-on-signals",
             Self::AwaitStart => "await-start",
             Self::Execve(_) => "execve",
         }
@@ -232,6 +233,7 @@ impl Step {
             Self::CloseFds(first) => {
                 write!(f, "keep descriptors from {first} on out of the program")
             }
+            Self::ExitOnSignals => f.write_str("exit on SIGHUP, SIGINT, SIGQUIT and SIGTERM"),
             Self::AwaitStart => f.write_str("await start"),
             Self::Execve(program) => program.fmt(f),
             // The others are formatted by the caller.

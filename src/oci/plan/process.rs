@@ -82,6 +82,11 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     let program = program(process)?;
     // Looked for before, so that what fails then is its interpreter or its format.
     plan.child(At::field("process.args"), Step::FindProgram(program.candidates.clone()));
+    if cx.mode == Some(Mode::Create) {
+        // As runc's: whoever stops a container that was never started is not made to wait. Before
+        // the parent can report it created, as until then process 1 would drop the signal.
+        plan.child(OWN, Step::ExitOnSignals);
+    }
     seccomp::with_listener(plan);
     plan.child(OWN, Step::Send(Barrier::Ready));
     limits(cx, plan)?;

@@ -503,6 +503,8 @@ pub enum Step {
     FindProgram(Vec<CString>),
     /// Mark descriptors from here on close-on-exec.
     CloseFds(u32),
+    /// Let the signals that ask a process to end do so, process 1 or not.
+    ExitOnSignals,
     /// Wait for `runp start`.
     AwaitStart,
     /// Become the user's program.
