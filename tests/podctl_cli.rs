@@ -7,6 +7,8 @@
 mod beside;
 #[path = "podctl_cli/live.rs"]
 mod live;
+#[path = "podctl_cli/looks.rs"]
+mod looks;
 #[path = "podctl_cli/read.rs"]
 mod read;
 #[path = "podctl_cli/streams.rs"]

@@ -1,7 +1,9 @@
 //! Text in, text out: the two command lines. Only here is anything printed.
 
+mod colours;
 pub mod output;
 pub mod podctl;
+mod progress;
 pub mod report;
 pub mod runp;
 
@@ -42,4 +44,37 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     // Go counts nanoseconds in 64 bits; a longer time would be past the end of every clock.
     let seconds = if seconds < 9.2e9 { seconds } else { f64::INFINITY };
     Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
+}
+
+/// Bytes as crictl writes them: three digits, thousands.
+pub fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for larger in units {
+        if size < 1000.0 {
+            break;
+        }
+        (size, unit) = (size / 1000.0, larger);
+    }
+    match size {
+        _ if unit == "B" => format!("{bytes}B"),
+        size if size >= 100.0 => format!("{size:.0}{unit}"),
+        size if size >= 10.0 => format!("{size:.1}{unit}"),
+        size => format!("{size:.2}{unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let cases = [(0, "0B"), (999, "999B"), (1500, "1.50kB"), (74_320_000, "74.3MB")];
+        for (bytes, expected) in cases {
+            assert_eq!(size(bytes), expected);
+        }
+        assert_eq!(size(123_456_789_012), "123GB");
+    }
 }

@@ -1,5 +1,7 @@
 //! The one place that prints errors.
 
+use super::colours::{Colours, Tone};
+use super::progress;
 use super::runp::log::{Level, Log};
 use crate::error::{Error, Kind};
 use crate::sys::poll;
@@ -26,7 +28,7 @@ pub fn kubectl(error: &Error) {
     if broken && poll::is_broken(std::io::stdout().as_fd()) {
         return;
     }
-    stderr(&match error.kind() {
+    line(&match error.kind() {
         Kind::NotFound => format!("Error from server (NotFound): {error}"),
         Kind::AlreadyExists => format!("Error from server (AlreadyExists): {error}"),
         Kind::Conflict => format!("Error from server (Conflict): {error}"),
@@ -37,14 +39,14 @@ pub fn kubectl(error: &Error) {
         Kind::User | Kind::System | Kind::Bug => format!("error: {error}"),
     });
     if let Some(hint) = error.hint_text() {
-        stderr(&format!("hint: {hint}"));
+        line(&format!("hint: {hint}"));
     }
 }
 
 /// Says in one line what is wrong with something that the command could do without.
 pub fn warning(error: &Error) {
     let hint = error.hint_text().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    stderr(&format!("Warning: {error}{hint}"));
+    line(&format!("Warning: {error}{hint}"));
 }
 
 /// What is wrong with opening a file, in Go's words.
@@ -58,6 +60,26 @@ pub fn go_words(error: &std::io::Error) -> String {
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string(),
     }
+}
+
+/// One line of podctl's on standard error; on a terminal its first words tell what it is.
+pub fn line(text: &str) {
+    let _aside = progress::aside();
+    let (length, tone) = head(text);
+    let (head, rest) = text.split_at_checked(length).unwrap_or(("", text));
+    stderr(&format!("{}{rest}", Colours::of(&std::io::stderr()).paint(tone, head)));
+}
+
+/// How long the words before the first colon are that say what a line is, and their tone.
+fn head(text: &str) -> (usize, Option<Tone>) {
+    let is = |start: &str| text.starts_with(start);
+    let tone = match () {
+        () if is("error: ") || is("Error from server (") => Tone::Bad,
+        () if is("Warning: ") || is("warning: ") => Tone::Busy,
+        () if is("hint: ") => Tone::Name,
+        () => return (0, None),
+    };
+    (text.find(": ").map_or(0, |at| at + 1), Some(tone))
 }
 
 /// One line on standard error; when that is closed, there is nobody left to tell.

@@ -1,6 +1,7 @@
 //! Where images are loaded from, as files by name: a directory, or a tar archive, which may be
 //! compressed.
 
+use super::Count;
 use super::compress::Decoder;
 use super::members::{Kind, Members};
 use crate::error::{Context, Error, Result};
@@ -12,6 +13,8 @@ use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Most members of an archive: an image has a few per layer.
 const MAX_MEMBERS: usize = 65_536;
@@ -20,8 +23,13 @@ pub(super) const MAX_DOCUMENT: u64 = 8 << 20;
 const MAX_LINKS: usize = 8;
 const BUFFER: usize = 256 * 1024;
 
-/// Files by name.
-pub(super) enum Source {
+/// Files by name, and how many of their bytes were read so far.
+pub(super) struct Source {
+    files: Files,
+    read: Arc<Count>,
+}
+
+enum Files {
     /// An OCI layout.
     Directory(OwnedFd),
     /// An uncompressed tar archive, and where in it the files lie.
@@ -43,32 +51,42 @@ pub(super) struct Blob {
     file: File,
     at: u64,
     left: u64,
+    read: Arc<Count>,
 }
 
 impl Source {
     /// Opens `path`. A compressed archive, or one that comes through a pipe, is first written to
-    /// the file that `scratch` makes, since its members are needed in another order.
-    pub(super) fn open(path: &Path, scratch: impl FnOnce() -> Result<File>) -> Result<Self> {
+    /// the file that `scratch` makes, since its members are needed in another order. What is read
+    /// is counted in `read`.
+    pub(super) fn open(
+        path: &Path,
+        read: Arc<Count>,
+        scratch: impl FnOnce() -> Result<File>,
+    ) -> Result<Self> {
         let file = fs::open(path, OFlag::O_RDONLY | OFlag::O_NOCTTY, 0)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
-            return Ok(Self::Directory(file.into()));
+            return Ok(Self { files: Files::Directory(file.into()), read });
         }
         let mut input = Decoder::new(BufReader::with_capacity(BUFFER, &file))?;
         let plain = if input.is_plain() && metadata.is_file() {
             file
         } else {
             let mut plain = scratch()?;
-            io::copy(&mut input, &mut plain)?;
+            io::copy(&mut Counted(&mut input, &read), &mut plain)?;
+            // Now it is read once more.
+            read.done.store(0, Ordering::Relaxed);
             plain
         };
-        Ok(Self::Archive(plain.try_clone()?, places(&plain)?))
+        read.total.store(plain.metadata()?.len(), Ordering::Relaxed);
+        Ok(Self { files: Files::Archive(plain.try_clone()?, places(&plain)?), read })
     }
 
     /// The file of that name, `None` if there is none.
     pub(super) fn blob(&self, name: &str) -> Result<Option<Blob>> {
-        match self {
-            Self::Directory(dir) => {
+        let read = || Arc::clone(&self.read);
+        match &self.files {
+            Files::Directory(dir) => {
                 let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
                 let file = match path::open_in_root(dir, Path::new(name), flags, 0) {
                     Err(crate::sys::Errno::ENOENT) => return Ok(None),
@@ -78,9 +96,9 @@ impl Source {
                 if !metadata.is_file() {
                     return Err(Error::user(format!("{name} is not a file")));
                 }
-                Ok(Some(Blob { file, at: 0, left: metadata.len() }))
+                Ok(Some(Blob { file, at: 0, left: metadata.len(), read: read() }))
             }
-            Self::Archive(file, places) => {
+            Files::Archive(file, places) => {
                 let mut name = name.to_owned();
                 for _ in 0..MAX_LINKS {
                     match places.get(&name) {
@@ -88,7 +106,8 @@ impl Source {
                         Some(Place::Link(target)) => name.clone_from(target),
                         Some(Place::At { offset, size }) => {
                             let file = file.try_clone()?;
-                            return Ok(Some(Blob { file, at: *offset, left: *size }));
+                            let (at, left) = (*offset, *size);
+                            return Ok(Some(Blob { file, at, left, read: read() }));
                         }
                     }
                 }
@@ -127,6 +146,18 @@ impl Read for Blob {
         let read = self.file.read_at(buffer, self.at)?;
         self.at += read as u64;
         self.left -= read as u64;
+        self.read.add(read as u64);
+        Ok(read)
+    }
+}
+
+/// Counts what is read of another.
+struct Counted<'a, R>(&'a mut R, &'a Count);
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1.add(read as u64);
         Ok(read)
     }
 }

@@ -43,6 +43,7 @@ pub use store::Store;
 
 use oci_spec::image::ImageConfiguration;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An image in the store.
 #[derive(Clone, Debug)]
@@ -63,6 +64,27 @@ pub struct Image {
     pub size: u64,
     /// When it came into the store, seconds since the epoch.
     pub loaded: u64,
+}
+
+/// How far work is that others look at meanwhile. A total of 0 is one that is not known.
+#[derive(Debug, Default)]
+pub struct Count {
+    /// So much is done.
+    pub done: AtomicU64,
+    /// Of so much.
+    pub total: AtomicU64,
+}
+
+impl Count {
+    /// Nothing of `total`.
+    pub fn of(total: u64) -> Self {
+        Self { done: AtomicU64::new(0), total: AtomicU64::new(total) }
+    }
+
+    /// So much more is done.
+    pub fn add(&self, more: u64) {
+        self.done.fetch_add(more, Ordering::Relaxed);
+    }
 }
 
 /// Name and id of the embedded image.

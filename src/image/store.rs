@@ -16,7 +16,7 @@ use super::digest::{Digest, chain};
 use super::durable::{is_suspect, mark_of, set_mark};
 use super::ingest::Ingest;
 use super::layers::diffs;
-use super::{Image, Reference, archive, load};
+use super::{Count, Image, Reference, archive, load};
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, fs};
 use nix::fcntl::Flock;
@@ -27,6 +27,7 @@ use oci_spec::image::{
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// When an image came into the store, seconds since the epoch.
@@ -62,9 +63,20 @@ impl Store {
     ///
     /// Nothing is visible of an archive that fails.
     pub fn load(&self, archive: &Path, name: Option<&Reference>) -> Result<Vec<Image>> {
+        self.load_counting(archive, name, Arc::default())
+    }
+
+    /// As [`Store::load`]; `read` is how far it is, meanwhile.
+    pub fn load_counting(
+        &self,
+        archive: &Path,
+        name: Option<&Reference>,
+        read: Arc<Count>,
+    ) -> Result<Vec<Image>> {
         let what = || format!("load {}", archive.display());
         let ingest = Ingest::begin(self).doing(what)?;
-        let source = archive::Source::open(archive, || ingest.scratch_file()).doing(what)?;
+        let source = archive::Source::open(archive, read, || ingest.scratch_file());
+        let source = source.doing(what)?;
         let incoming = load::load(&ingest, &source, name).doing(what)?;
         ingest.publish(&incoming).doing(what)?;
         let mut manifests: Vec<Digest> = Vec::new();

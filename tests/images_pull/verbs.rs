@@ -1,6 +1,7 @@
 //! podctl's verbs for images.
 
 use crate::build::{Member, sh, skip, tar_of, write_layout};
+use crate::proxy::{Fault, Proxy};
 use crate::registry::{Registry, app};
 use serde_json::Value;
 use std::fs;
@@ -163,18 +164,16 @@ fn pull_tells_what_it_does() {
     assert!(quiet.stdout.starts_with(b"sha256:") && quiet.stderr.is_empty(), "{quiet:?}");
     root.fails(&["pull"], "you must specify at least one image to pull\n");
     root.fails(&["pull", "host"], "failed to pull and unpack image");
-    // On a terminal there are bars.
-    let mut session = rexpect::spawn(
-        &format!(
-            "sh -c 'RUNP_ROOT={} {} pull {name}'",
-            root.path("r2").display(),
-            env!("CARGO_BIN_EXE_podctl")
-        ),
-        Some(30_000),
-    )
-    .unwrap();
-    let seen = session.exp_string("Pulled image: ").unwrap();
-    assert!(seen.contains("MiB/1.51 MiB"), "no bars");
+    // On a terminal a bar tells how far a slow one is: here for as long as we look.
+    let proxy = Proxy::before(registry.port);
+    proxy.fault("GET /v2/app/blobs/", 100, Fault::Stall(100_000));
+    let root = Root::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podctl"));
+    command.args(["pull", &format!("127.0.0.1:{}/app:1", proxy.port)]);
+    command.env("RUNP_ROOT", root.path("root")).env("TERM", "xterm");
+    let mut session = rexpect::session::spawn_command(command, Some(30_000)).unwrap();
+    session.exp_string(&format!("Pulling 127.0.0.1:{}/app:1 [", proxy.port)).unwrap();
+    session.exp_string("/3.16MB ").unwrap();
 }
 
 /// As the kubelet's collector: no more than the disk needs, what was used last stays.

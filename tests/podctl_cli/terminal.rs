@@ -62,19 +62,31 @@ pub fn down(case: &Case) {
 
 /// `podctl LINE SCRIPT` at a terminal of 24 rows and 81 columns; the script is one word.
 fn session(case: &Case, line: &str, script: &str) -> PtySession {
+    at_terminal(case, line, script, &[("NO_COLOR", "1")])
+}
+
+/// The same with variables of the environment's.
+pub fn at_terminal(
+    case: &Case,
+    line: &str,
+    script: &str,
+    environment: &[(&str, &str)],
+) -> PtySession {
     let podctl = case.command(line);
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "stty rows 24 cols 81; exec \"$0\" \"$@\""]);
     command.arg(podctl.get_program()).args(podctl.get_args());
-    command.env("RUNP_ROOT", case.root());
+    command.current_dir(case.0.path()).env_remove("TERM").env_remove("NO_COLOR");
+    command.env("RUNP_ROOT", case.root()).envs(environment.iter().copied());
     if !script.is_empty() {
         command.arg(script);
     }
     spawn_command(command, Some(PATIENCE)).unwrap()
 }
 
+/// The session is over, with that status.
 #[track_caller]
-fn exits(session: &mut PtySession, expected: i32) {
+pub fn exits(session: &mut PtySession, expected: i32) {
     session.exp_eof().unwrap();
     match session.process().wait().unwrap() {
         WaitStatus::Exited(_, status) => assert_eq!(status, expected),

@@ -5,6 +5,7 @@ mod last;
 use super::flags::{parse_bool, parse_duration};
 use super::write::{self, DryRun, Files, Printer, Sent, Unknown};
 use super::{Call, Outcome, done, files, tell};
+use crate::cli::progress::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::kube::{Decoded, Object, Resource, Selector};
 use crate::pod::apply::{last_applied, with_last_applied};
@@ -98,6 +99,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         object.validate()?;
     }
     let (mut stored, mut failed) = (Vec::new(), Vec::new());
+    let (progress, count) = Progress::through("Applying", manifests.len());
     for manifest in &manifests {
         match one(call, flags, &manifest.decoded, printer.dry_run) {
             Ok((object, what)) => {
@@ -108,7 +110,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
             }
             Err(error) => failed.push(write::in_file(error, "creating", &manifest.file)),
         }
+        count.add(1);
     }
+    drop(progress);
     if printer.shows() {
         printer.all(&stored)?;
     }

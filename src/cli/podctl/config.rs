@@ -157,9 +157,10 @@ fn contexts(call: &Call, no_headers: bool, output: Option<&str>) -> Result<()> {
     let namespace = if call.namespace == "default" { "" } else { &call.namespace };
     let headers = ["CURRENT", "NAME", "CLUSTER", "AUTHINFO", "NAMESPACE"].map(str::to_owned);
     let rows = vec![["*", NAME, NAME, NAME, namespace].map(str::to_owned).to_vec()];
+    let table = Table { headers: headers.to_vec(), rows };
     let mut writer = Writer::default();
     print(&match no_headers {
-        true => writer.rows(&rows),
-        false => writer.table(&Table { headers: headers.to_vec(), rows }),
+        true => writer.rows(&table),
+        false => writer.table(&table),
     })
 }

@@ -5,12 +5,15 @@
 mod unpack;
 
 use super::{Call, Outcome, container, tell};
+use crate::cli::progress::{Counted, Progress, Unit};
 use crate::error::{Context, Error, Result};
+use crate::image::Count;
 use crate::kube::Pod;
 use crate::pod::stream::piped::Held;
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Flags of `cp`.
 #[derive(Args)]
@@ -107,14 +110,27 @@ impl<'a> There<'a> {
         self.call.engine.exec_piped(&self.pod, &self.container, &command, held)
     }
 
+    fn progress(&self) -> (Progress, Arc<Count>) {
+        let count = Arc::default();
+        let name = self.pod.metadata.name.as_deref().unwrap_or_default();
+        (Progress::show(format!("Copying with pod/{name}"), Unit::Bytes, &count), count)
+    }
+
     fn copy_out(&self, path: &str, to: &Path) -> Result<u8> {
         let (dir, base) = split(path);
         let mut tar = self.start(&["tar", "cf", "-", "-C", &dir, "--", &base], Held::Stdout)?;
+        // Only now: a process with a second thread does not fork.
+        let (progress, count) = self.progress();
         let unpacked = match tar.pipe.take() {
-            Some(pipe) => unpack::unpack(pipe, &base, to, &mut |warning| tell(&warning)),
+            Some(pipe) => {
+                unpack::unpack(Counted { stream: pipe, count: &count }, &base, to, &mut |warning| {
+                    tell(&warning)
+                })
+            }
             None => Ok(()),
         };
         let status = tar.wait()?;
+        drop(progress);
         unpacked?;
         ended(status)
     }
@@ -132,11 +148,13 @@ impl<'a> There<'a> {
         }
         command.extend(["-xmf", "-", "-C", &dir]);
         let mut tar = self.start(&command, Held::Stdin)?;
+        let (progress, count) = self.progress();
         let packed = match tar.pipe.take() {
-            Some(pipe) => pack(pipe, from, &base),
+            Some(pipe) => pack(Counted { stream: pipe, count: &count }, from, &base),
             None => Ok(()),
         };
         let status = tar.wait()?;
+        drop(progress);
         // Where tar ended, its own words tell more than the broken pipe.
         if status == 0 {
             packed?;

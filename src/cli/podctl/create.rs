@@ -9,6 +9,7 @@ use super::edit::HEADER;
 use super::write::{self, DryRun, Files, Printer, Sent, Unknown, usage};
 use super::{Call, Outcome, done, editor, files};
 use crate::cli::output;
+use crate::cli::progress::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Selector};
 use crate::pod::Key;
@@ -116,6 +117,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     if manifests.is_empty() {
         return Err(Error::user("no objects passed to create").into());
     }
+    let (progress, count) = Progress::through("Creating", manifests.len());
+    // An editor has the terminal for itself.
+    let _progress = (!flags.edit).then_some(progress);
     for mut manifest in manifests {
         write::place(call, &mut manifest.decoded)?;
         let created = match flags.edit {
@@ -125,6 +129,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         if let Err(error) = created {
             failed.push(write::in_file(error, "creating", &manifest.file));
         }
+        count.add(1);
     }
     done(failed)
 }

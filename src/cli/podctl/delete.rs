@@ -5,6 +5,7 @@ use super::flags::{parse_bool, parse_duration};
 use super::resource::{self, Wanted, part};
 use super::write::{DryRun, Files};
 use super::{Call, Outcome, done, print, tell};
+use crate::cli::progress::Progress;
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{Object, Pod, Resource};
 use crate::pod::DeleteOptions;
@@ -86,6 +87,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return Ok(0);
     }
     let mut told = Vec::new();
+    let (progress, count) = Progress::through("Deleting", objects.len());
     for object in objects {
         let pods = match dry_run {
             DryRun::No => tell_to_go(call, options, &object),
@@ -98,7 +100,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
             }
             Err(error) => failed.push(error),
         }
+        count.add(1);
     }
+    drop(progress);
     if flags.ignore_not_found {
         failed.retain(|error| !resource::is_missing(error));
     }
@@ -215,11 +219,12 @@ fn wait(call: &Call, timeout: Option<Duration>, pods: &[Pod]) -> Vec<Error> {
     let timeout = timeout.filter(|timeout| !timeout.is_zero());
     let end = timeout.map(|timeout| Instant::now() + timeout);
     let mut failed = Vec::new();
+    let (_progress, count) = Progress::through("Waiting for pods to go", pods.len());
     for pod in pods {
         let (namespace, name) = key(pod);
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         match call.engine.wait_deleted(namespace, name, part(pod.metadata.uid.as_ref()), left) {
-            Ok(true) => {}
+            Ok(true) => count.add(1),
             Ok(false) => {
                 let text = format!("timed out waiting for the condition on pods/{name}");
                 failed.push(Error::user(text));

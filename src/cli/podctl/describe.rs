@@ -5,6 +5,7 @@ use super::resource::{self, Wanted, part};
 use super::selection::Selection;
 use super::write::Files;
 use super::{Call, Outcome, done, print, tell};
+use crate::cli::colours::Colours;
 use crate::cli::output::{self, describe};
 use crate::error::{Error, Result};
 use crate::kube::{Object, Resource};
@@ -67,7 +68,7 @@ fn show(call: &Call, flags: &Flags, objects: &[Object], mut failed: Vec<Error>) 
             Err(error) => failed.push(error),
         }
     }
-    print(&texts.join("\n\n"))?;
+    print(&describe::painted(&texts.join("\n\n"), Colours::of_stdout()))?;
     done(failed)
 }
 

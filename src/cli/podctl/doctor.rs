@@ -2,6 +2,7 @@
 //! changes nothing. Exits with 1 if pods cannot run.
 
 use super::{Call, Outcome, print};
+use crate::cli::colours::{Colours, Tone};
 use crate::error::Result;
 use crate::oci::cgroup::{Layout, Mode};
 use crate::pod::Network;
@@ -48,19 +49,21 @@ struct Finding {
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let findings = examine(call)?;
     let shown = findings.iter().filter(|it| !flags.quiet || it.state != State::Ok);
-    print(&shown.map(line).collect::<String>())?;
+    let colours = Colours::of_stdout();
+    print(&shown.map(|finding| line(finding, colours)).collect::<String>())?;
     Ok(u8::from(findings.iter().any(|finding| finding.state == State::Failed)))
 }
 
-fn line(finding: &Finding) -> String {
+fn line(finding: &Finding, colours: Colours) -> String {
     let Finding { state, what, detail, hint } = finding;
-    let word = match state {
-        State::Ok => "ok",
-        State::Warning => "warn",
-        State::Failed => "FAIL",
+    let (word, tone) = match state {
+        State::Ok => ("ok", Tone::Good),
+        State::Warning => ("warn", Tone::Busy),
+        State::Failed => ("FAIL", Tone::Bad),
     };
+    let word = colours.paint(Some(tone), &format!("{word:<5}"));
     let hint = if *state == State::Ok { String::new() } else { format!("      hint: {hint}\n") };
-    format!("{word:<5} {what}: {detail}\n{hint}")
+    format!("{word} {what}: {detail}\n{hint}")
 }
 
 fn examine(call: &Call) -> Result<Vec<Finding>> {
@@ -226,7 +229,7 @@ mod tests {
             assert_eq!(finding.state, state, "{finding:?}");
         }
         assert_eq!(
-            line(&overlay("")),
+            line(&overlay(""), Colours::Off),
             "warn  overlay file system: not known to the kernel (yet)\n      hint: modprobe overlay\n"
         );
         assert!(is_on("memory\t5\t80\t1", "memory") && !is_on("memory\t5\t80\t0", "memory"));

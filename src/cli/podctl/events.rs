@@ -71,7 +71,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 fn watch(call: &Call, flags: &Flags, chosen: &dyn Fn(&Object) -> bool) -> Outcome {
     let namespace = (!flags.all_namespaces).then_some(call.namespace.as_str());
     let options = WatchOptions { resource: Resource::Events, namespace, timeout: None, chosen };
-    let mut writer = Writer::default();
+    let mut writer = Writer::of_stdout();
     let mut headers = !flags.no_headers;
     call.engine.watch(&options, &mut |change| {
         if change.kind == ChangeKind::Deleted {
@@ -79,7 +79,7 @@ fn watch(call: &Call, flags: &Flags, chosen: &dyn Fn(&Object) -> bool) -> Outcom
         }
         let table = table(flags, &[change.object]);
         let with_headers = std::mem::take(&mut headers);
-        print(&if with_headers { writer.table(&table) } else { writer.rows(&table.rows) })?;
+        print(&if with_headers { writer.table(&table) } else { writer.rows(&table) })?;
         Ok(true)
     })?;
     Ok(0)

@@ -2,13 +2,16 @@
 //! than the disk needs and what was not used for longest first.
 
 use super::flags::parse_duration;
-use super::images::size;
 use super::rmi::{remove, users};
 use super::{Call, Outcome, done, print};
+use crate::cli::progress::{Progress, Unit};
+use crate::cli::size;
 use crate::error::{Error, Result};
-use crate::image::{Disk, Image, Store, Usage};
+use crate::image::{Count, Disk, Image, Store, Usage};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 /// Flags of `gc`.
@@ -46,15 +49,20 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 fn all(call: &Call, store: &Store, flags: &Flags) -> Outcome {
     let mut failed = Vec::new();
     let before = store.usage();
-    for image in &unused(call, store)? {
+    let unused = unused(call, store)?;
+    // Tidying up is a step, too.
+    let (progress, count) = Progress::through("Removing images", unused.len() + 1);
+    for image in &unused {
         if flags.dry_run {
             would_remove(image)?;
         } else {
             failed.extend(remove(call, store, image).err());
         }
+        count.add(1);
     }
     if !flags.dry_run {
         store.tidy()?;
+        drop(progress);
         let after = store.usage();
         let total = |usage: Usage| usage.blobs + usage.layers + usage.unfinished;
         let freed = total(before).saturating_sub(total(after));
@@ -78,7 +86,10 @@ fn if_full(call: &Call, store: &Store, (high, flags): (u64, &Flags)) -> Outcome 
     let wanted = to_free(disk, low);
     let mut failed = Vec::new();
     let mut found = 0;
-    for image in &oldest_first(call, store, flags.minimum_image_ttl_duration)? {
+    let oldest = oldest_first(call, store, flags.minimum_image_ttl_duration)?;
+    let count = Arc::new(Count::of(wanted));
+    let _progress = Progress::show("Freeing the disk", Unit::Bytes, &count);
+    for image in &oldest {
         if found >= wanted {
             break;
         }
@@ -90,6 +101,7 @@ fn if_full(call: &Call, store: &Store, (high, flags): (u64, &Flags)) -> Outcome 
         failed.extend(remove(call, store, image).err());
         // What an image takes is known when it is gone: others may share its layers.
         found = store.disk()?.available.saturating_sub(disk.available);
+        count.done.store(found, Ordering::Relaxed);
     }
     if found < wanted && !flags.dry_run {
         failed.push(Error::system(format!(

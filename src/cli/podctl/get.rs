@@ -257,7 +257,7 @@ fn show(
         }
         Format::Columns(custom) if flags.no_headers => {
             let values: Vec<_> = objects.iter().map(output::value).collect::<Result<_>>()?;
-            print(&Writer::default().rows(&custom.table(&values)?.rows))
+            print(&Writer::default().rows(&custom.table(&values)?))
         }
         _ if objects.is_empty() && asking.single => Ok(()),
         _ => {

@@ -3,6 +3,7 @@
 use super::rmi::users;
 use super::{Call, Outcome, print};
 use crate::cli::output::table::Writer;
+use crate::cli::size;
 use crate::image::{Image, Reference, Store};
 use crate::kube::table::Table;
 use clap::Args;
@@ -86,37 +87,4 @@ fn id(image: &Image, flags: &Flags) -> String {
     }
     let digits = image.id.split_once(':').map_or(image.id.as_str(), |(_, digits)| digits);
     digits.chars().take(13).collect()
-}
-
-/// Bytes as crictl writes them: three digits, thousands.
-pub fn size(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    let mut units = ["B", "kB", "MB", "GB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for larger in units {
-        if size < 1000.0 {
-            break;
-        }
-        (size, unit) = (size / 1000.0, larger);
-    }
-    match size {
-        _ if unit == "B" => format!("{bytes}B"),
-        size if size >= 100.0 => format!("{size:.0}{unit}"),
-        size if size >= 10.0 => format!("{size:.1}{unit}"),
-        size => format!("{size:.2}{unit}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_three_digits() {
-        let cases = [(0, "0B"), (999, "999B"), (1500, "1.50kB"), (74_320_000, "74.3MB")];
-        for (bytes, expected) in cases {
-            assert_eq!(size(bytes), expected);
-        }
-        assert_eq!(size(123_456_789_012), "123GB");
-    }
 }

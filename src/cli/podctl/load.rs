@@ -1,10 +1,12 @@
 //! `podctl load`: images from an archive into the store.
 
 use super::{Call, Outcome, print};
+use crate::cli::progress::{Progress, Unit};
 use crate::error::Error;
-use crate::image::Reference;
+use crate::image::{Count, Reference};
 use clap::Args;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Flags of `load`.
 #[derive(Args)]
@@ -23,7 +25,11 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         return Err(Error::user("required flag(s) \"input\" not set").into());
     };
     let name = flags.name.as_deref().map(Reference::parse).transpose()?;
-    for image in call.engine.images()?.load(input, name.as_ref())? {
+    let count = Arc::new(Count::default());
+    let progress = Progress::show(format!("Loading {}", input.display()), Unit::Bytes, &count);
+    let loaded = call.engine.images()?.load_counting(input, name.as_ref(), count)?;
+    drop(progress);
+    for image in loaded {
         match image.names.as_slice() {
             [] => print(&format!("Loaded image ID: {}\n", image.id))?,
             names => {

@@ -55,7 +55,7 @@ mod version;
 mod wait;
 mod write;
 
-use super::report;
+use super::{progress, report};
 use crate::error::{Context, Error, Result};
 use crate::kube;
 use crate::pod::Engine;
@@ -221,6 +221,7 @@ fn with_instance(verb: Verb, call: &Call) -> Outcome {
 
 /// Text on standard output, at once.
 fn print(text: &str) -> Result<()> {
+    let _aside = progress::aside();
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).doing(|| STDOUT)
 }
@@ -229,5 +230,5 @@ const STDOUT: &str = "write to standard output";
 
 /// A line on standard error; when that is closed, there is nobody left to tell.
 fn tell(line: &str) {
-    drop(writeln!(std::io::stderr(), "{line}"));
+    report::line(line);
 }

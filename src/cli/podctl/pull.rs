@@ -1,15 +1,15 @@
 //! `podctl pull`: images from registries into the store.
 
 use super::{Call, Outcome, done, print, tell};
+use crate::cli::progress::{Progress as Bar, Unit};
 use crate::error::{Error, Result};
 use crate::image::pull::{Options, Progress, pull};
 use crate::image::registry::Keyring;
-use crate::image::{Reference, Store};
+use crate::image::{Count, Reference, Store};
 use clap::Args;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
-use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a registry may be silent.
@@ -54,71 +54,56 @@ fn one(store: &Store, name: &str, flags: &Flags) -> Result<()> {
         Some(creds) => keyring.add_pair(&reference.registry, creds)?,
         None => keyring.add_files()?,
     }
-    let bars = Bars::new(flags.quiet);
-    let progress = |progress: Progress<'_>| bars.show(&progress);
+    let shown = Shown::new(&reference, flags.quiet);
+    let progress = |progress: Progress<'_>| shown.tell(&progress);
     let options =
         Options { keyring: &keyring, if_absent: false, patience: PATIENCE, progress: &progress };
     let pulled = pull(store, &reference, &options).map_err(|failed| failed.error)?;
-    bars.clear();
+    drop(shown);
     if flags.quiet {
         return print(&format!("{}\n", pulled.image.id));
     }
     print(&format!("Pulled image: {reference}\n"))
 }
 
-/// One bar per layer, on a terminal; elsewhere a line as each is done.
-struct Bars {
-    all: Option<MultiProgress>,
+/// A line as each layer is there, and how much of all of them is, unless told to be quiet.
+struct Shown {
     quiet: bool,
-    layers: Mutex<HashMap<String, ProgressBar>>,
+    /// What of each layer has been counted.
+    layers: Mutex<HashMap<String, u64>>,
+    count: Arc<Count>,
+    _bar: Option<Bar>,
 }
 
-impl Bars {
-    fn new(quiet: bool) -> Self {
-        let shows = !quiet && std::io::stderr().is_terminal();
-        let all = shows.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { all, quiet, layers: Mutex::default() }
+impl Shown {
+    fn new(reference: &Reference, quiet: bool) -> Self {
+        let count = Arc::default();
+        let bar = || Bar::show(format!("Pulling {reference}"), Unit::Bytes, &count);
+        let _bar = (!quiet).then(bar);
+        Self { quiet, layers: Mutex::default(), count, _bar }
     }
 
-    fn show(&self, progress: &Progress<'_>) {
+    fn tell(&self, progress: &Progress<'_>) {
         let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         match progress {
             Progress::Layer { digest, size } => {
-                let bar = match &self.all {
-                    Some(all) => all.add(ProgressBar::new(*size)),
-                    None => ProgressBar::hidden(),
-                };
-                bar.set_style(style());
-                bar.set_prefix(short(digest));
-                layers.insert((*digest).to_owned(), bar);
+                layers.insert((*digest).to_owned(), 0);
+                self.count.total.fetch_add(*size, Ordering::Relaxed);
             }
             Progress::Received { digest, bytes } => {
-                if let Some(bar) = layers.get(*digest) {
-                    bar.set_position(*bytes);
+                if let Some(counted) = layers.get_mut(*digest) {
+                    // Less than before where a download begins anew.
+                    self.count.done.fetch_add(bytes.wrapping_sub(*counted), Ordering::Relaxed);
+                    *counted = *bytes;
                 }
             }
-            Progress::Unpacked { digest } => match layers.get(*digest) {
-                Some(bar) if self.all.is_some() => bar.finish_with_message("done"),
-                Some(_) if !self.quiet => tell(&format!("{}: pulled", short(digest))),
-                None if !self.quiet && self.all.is_none() => {
-                    tell(&format!("{}: already there", short(digest)));
-                }
-                _ => {}
-            },
+            Progress::Unpacked { .. } if self.quiet => {}
+            Progress::Unpacked { digest } => {
+                let how = if layers.contains_key(*digest) { "pulled" } else { "already there" };
+                tell(&format!("{}: {how}", short(digest)));
+            }
         }
     }
-
-    fn clear(&self) {
-        if let Some(all) = &self.all {
-            // The terminal is gone: nobody sees it.
-            drop(all.clear());
-        }
-    }
-}
-
-fn style() -> ProgressStyle {
-    let template = "{prefix}: {bar:30} {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {msg}";
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn short(digest: &str) -> String {

@@ -1,6 +1,7 @@
 //! `--pod-running-timeout`: pods that are yet to run.
 
 use super::Call;
+use crate::cli::progress::Progress;
 use crate::error::{Error, Result};
 use crate::kube::{Object, Pod, Resource};
 use crate::pod::{ChangeKind, WatchOptions};
@@ -33,6 +34,8 @@ pub fn until(
         chosen: &|one: &Object| one.metadata().name == name && one.metadata().uid == uid,
     };
     let (mut found, mut gone) = (None, false);
+    let what = name.as_deref().unwrap_or_default();
+    let _progress = Progress::wait(format!("Waiting for pod/{what}"));
     call.engine.watch(&options, &mut |change| {
         gone = change.kind == ChangeKind::Deleted;
         if let Object::Pod(pod) = change.object

@@ -1,13 +1,15 @@
 //! `podctl save`: images from the store into an archive.
 
 use super::{Call, Outcome};
+use crate::cli::progress::{Counted, Progress, Unit};
 use crate::error::{Context, Error, Result};
-use crate::image::{Format, Image, Reference, Store};
+use crate::image::{Count, Format, Image, Reference, Store};
 use clap::Args;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, IsTerminal};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const BUFFER: usize = 256 * 1024;
 
@@ -33,17 +35,28 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     }
     let store = call.engine.images()?;
     let images = flags.images.iter().map(|text| find(&store, text)).collect::<Result<Vec<_>>>()?;
+    let total = images.iter().map(|(image, _)| image.size).sum();
+    let count = Arc::new(Count::of(total));
+    let show = |what: String| Progress::show(what, Unit::Bytes, &count);
     match &flags.output {
         None if std::io::stdout().is_terminal() => {
             let what = "refusing to write an archive to a terminal";
             return Err(Error::user(what).hint("give -o FILE").into());
         }
         None => {
-            let out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
+            let _progress = show("Saving".to_owned());
+            let out = Counted { stream: std::io::stdout().lock(), count: &count };
+            let out = BufWriter::with_capacity(BUFFER, out);
             store.save(&images, flags.format, out).doing(|| "save")?;
         }
-        Some(file) => to_file(&store, &images, flags.format, file)
-            .doing(|| format!("save to {}", file.display()))?,
+        Some(file) => {
+            let _progress = show(format!("Saving {}", file.display()));
+            let save = |out: File| {
+                let out = BufWriter::with_capacity(BUFFER, Counted { stream: out, count: &count });
+                store.save(&images, flags.format, out)
+            };
+            to_file(file, save).doing(|| format!("save to {}", file.display()))?;
+        }
     }
     Ok(0)
 }
@@ -64,25 +77,17 @@ fn find(store: &Store, text: &str) -> Result<(Image, Vec<Reference>)> {
 }
 
 /// Whole or not at all, unless `file` is a pipe or a device.
-fn to_file(
-    store: &Store,
-    images: &[(Image, Vec<Reference>)],
-    format: Format,
-    file: &Path,
-) -> Result<()> {
+fn to_file(file: &Path, save: impl FnOnce(File) -> Result<()>) -> Result<()> {
     let is_special = std::fs::metadata(file)
         .is_ok_and(|it| it.file_type().is_fifo() || it.file_type().is_char_device());
     if is_special {
-        let out = OpenOptions::new().write(true).open(file)?;
-        return store.save(images, format, BufWriter::with_capacity(BUFFER, out));
+        return save(OpenOptions::new().write(true).open(file)?);
     }
     let mut name = file.file_name().ok_or_else(|| Error::user("not a file's name"))?.to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = file.with_file_name(name);
     let out = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-    let saved = store
-        .save(images, format, BufWriter::with_capacity(BUFFER, out))
-        .and_then(|()| Ok(std::fs::rename(&temporary, file)?));
+    let saved = save(out).and_then(|()| Ok(std::fs::rename(&temporary, file)?));
     if saved.is_err() {
         drop(std::fs::remove_file(&temporary));
     }

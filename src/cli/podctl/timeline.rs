@@ -2,7 +2,7 @@
 //! a trace that chrome://tracing and Perfetto show.
 
 use super::{Call, Outcome, print, resource};
-use crate::cli::output::{json, table::Writer};
+use crate::cli::output::{json, table::text};
 use crate::error::Error;
 use crate::kube::{Pod, table::Table};
 use clap::Args;
@@ -44,7 +44,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let pod = call.engine.get(&call.namespace, &name)?;
     let steps = steps(&pod, &call.engine.events(&call.namespace, &name)?);
     print(&match flags.output.as_deref() {
-        None | Some("" | "text") => text(&steps),
+        None | Some("" | "text") => text(&table(&steps), false),
         Some("trace") => json::document(&trace(&name, &steps)),
         Some(other) => {
             let text = format!("unknown output format {other:?}: text or trace");
@@ -123,7 +123,7 @@ fn took(steps: &[Step], index: usize) -> SignedDuration {
     earlier.map_or(SignedDuration::ZERO, |earlier| step.at.duration_since(earlier.at))
 }
 
-fn text(steps: &[Step]) -> String {
+fn table(steps: &[Step]) -> Table {
     let begin = steps.first().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
     let rows = steps.iter().enumerate().map(|(index, step)| {
         let at = format!("+{}", seconds(step.at.duration_since(begin)));
@@ -131,7 +131,7 @@ fn text(steps: &[Step]) -> String {
         vec![at, seconds(took(steps, index)), lane, step.what.clone(), step.message.clone()]
     });
     let headers = ["AT", "TOOK", "CONTAINER", "STEP", "MESSAGE"].map(str::to_owned).to_vec();
-    Writer::default().table(&Table { rows: rows.collect(), headers })
+    Table { rows: rows.collect(), headers }
 }
 
 /// `0.0183s`, `12.5s`, `1h2m3s`.
@@ -171,6 +171,7 @@ fn trace(pod: &str, steps: &[Step]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::table::Writer;
 
     fn step(micros: i64, lane: &str, what: &str) -> Step {
         let at = Timestamp::from_microsecond(1_000_000 + micros).unwrap();
@@ -191,7 +192,7 @@ AT       TOOK    CONTAINER   STEP        MESSAGE
 +2.0ms   2.0ms   a           Created     \n\
 +3.5ms   3.5ms   b           Created     \n\
 +4.0ms   2.0ms   a           Started     \n";
-        assert_eq!(text(&steps), shown);
+        assert_eq!(Writer::default().table(&table(&steps)), shown);
         let trace = trace("web", &steps);
         let slice = &trace["traceEvents"][4];
         assert_eq!(

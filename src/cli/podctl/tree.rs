@@ -2,6 +2,7 @@
 //! root; before a container's first process stands the container's name.
 
 use super::{Call, Outcome, print, resource};
+use crate::cli::colours::{Colours, Tone};
 use crate::error::Error;
 use crate::pod::ProcessNode;
 use clap::Args;
@@ -27,63 +28,75 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     };
     let pod = call.engine.get(&call.namespace, &name)?;
     let tree = call.engine.processes(&pod)?;
-    print(&draw(&tree, flags.arguments))?;
+    print(&draw(&tree, flags.arguments, Colours::of_stdout()))?;
     Ok(0)
 }
 
-fn draw(root: &ProcessNode, arguments: bool) -> String {
-    let mut out = String::new();
+fn draw(root: &ProcessNode, arguments: bool, colours: Colours) -> String {
+    let mut drawing = Drawing { out: String::new(), colours };
     if arguments {
-        lines(root, "", ("", ""), &mut out);
+        drawing.lines(root, "", ("", ""));
     } else {
-        compact(root, "", "", &mut out);
+        drawing.compact(root, "", "");
     }
-    out
+    drawing.out
 }
 
-/// `web:` before a process whose parent is not of the same container.
-fn container<'a>(node: &'a ProcessNode, parent: &str) -> (&'a str, &'static str) {
-    if node.container == parent { ("", "") } else { (&node.container, ":") }
+struct Drawing {
+    out: String,
+    colours: Colours,
 }
 
-/// Children beside their parent, the first on its line; `margin` is what stands left of the
-/// others.
-fn compact(node: &ProcessNode, parent: &str, margin: &str, out: &mut String) {
-    let (name, colon) = container(node, parent);
-    let label = format!("{name}{colon}{}({})", node.name.replace(char::is_control, "?"), node.pid);
-    out.push_str(&label);
-    let margin = format!("{margin}{}", " ".repeat(label.chars().count()));
-    let last = node.children.len().saturating_sub(1);
-    for (index, child) in node.children.iter().enumerate() {
-        let (joint, below) = match index {
-            0 if last == 0 => ("---", "   "),
-            0 => ("-+-", " | "),
-            _ if index == last => (" `-", "   "),
-            _ => (" |-", " | "),
-        };
-        if index > 0 {
-            out.push_str(&margin);
+impl Drawing {
+    /// Children beside their parent, the first on its line; `margin` is what stands left of the
+    /// others.
+    fn compact(&mut self, node: &ProcessNode, parent: &str, margin: &str) {
+        let process = format!("{}({})", node.name.replace(char::is_control, "?"), node.pid);
+        let width = self.container(node, parent) + process.chars().count();
+        self.out.push_str(&process);
+        let margin = format!("{margin}{}", " ".repeat(width));
+        let last = node.children.len().saturating_sub(1);
+        for (index, child) in node.children.iter().enumerate() {
+            let (joint, below) = match index {
+                0 if last == 0 => ("---", "   "),
+                0 => ("-+-", " | "),
+                _ if index == last => (" `-", "   "),
+                _ => (" |-", " | "),
+            };
+            if index > 0 {
+                self.out.push_str(&margin);
+            }
+            self.out.push_str(joint);
+            self.compact(child, &node.container, &format!("{margin}{below}"));
         }
-        out.push_str(joint);
-        compact(child, &node.container, &format!("{margin}{below}"), out);
+        if node.children.is_empty() {
+            self.out.push('\n');
+        }
     }
-    if node.children.is_empty() {
-        out.push('\n');
-    }
-}
 
-/// One process a line, with its whole command line, after `joint`; its children after `margin`.
-fn lines(node: &ProcessNode, parent: &str, (joint, margin): (&str, &str), out: &mut String) {
-    let command = if node.command.is_empty() { &node.name } else { &node.command };
-    let command = command.replace(char::is_control, "?");
-    let (name, colon) = container(node, parent);
-    let space = if colon.is_empty() { "" } else { " " };
-    out.push_str(&format!("{joint}{name}{colon}{space}{command} ({})\n", node.pid));
-    let last = node.children.len().saturating_sub(1);
-    for (index, child) in node.children.iter().enumerate() {
-        let (joint, below) = if index == last { ("`-", "  ") } else { ("|-", "| ") };
-        let (joint, below) = (format!("{margin}{joint}"), format!("{margin}{below}"));
-        lines(child, &node.container, (&joint, &below), out);
+    /// One process a line, with its whole command line, after `joint`; its children after `margin`.
+    fn lines(&mut self, node: &ProcessNode, parent: &str, (joint, margin): (&str, &str)) {
+        let command = if node.command.is_empty() { &node.name } else { &node.command };
+        let command = command.replace(char::is_control, "?");
+        self.out.push_str(joint);
+        let space = if self.container(node, parent) > 0 { " " } else { "" };
+        self.out.push_str(&format!("{space}{command} ({})\n", node.pid));
+        let last = node.children.len().saturating_sub(1);
+        for (index, child) in node.children.iter().enumerate() {
+            let (joint, below) = if index == last { ("`-", "  ") } else { ("|-", "| ") };
+            let (joint, below) = (format!("{margin}{joint}"), format!("{margin}{below}"));
+            self.lines(child, &node.container, (&joint, &below));
+        }
+    }
+
+    /// `web:` before a process whose parent is not of the same container; how wide that is.
+    fn container(&mut self, node: &ProcessNode, parent: &str) -> usize {
+        if node.container == parent {
+            return 0;
+        }
+        self.out.push_str(&self.colours.paint(Some(Tone::Name), &node.container));
+        self.out.push(':');
+        node.container.chars().count() + 1
     }
 }
 
@@ -108,7 +121,11 @@ pause(10)-+-web:nginx(11)-+-nginx(12)
           |-aux:sh(16)
           `-log:sh(14)---sleep(15)
 ";
-        assert_eq!(draw(&tree, false), compact);
+        assert_eq!(draw(&tree, false, Colours::Off), compact);
+        // What is painted is as wide.
+        let painted = draw(&tree, false, Colours::On);
+        assert!(painted.contains("\u{1b}[36mweb\u{1b}[0m:nginx(11)-+-"), "{painted}");
+        assert_eq!(painted.replace("\u{1b}[36m", "").replace("\u{1b}[0m", ""), compact);
         let whole = "\
 pause -x (10)
 |-web: nginx -x (11)
@@ -118,6 +135,6 @@ pause -x (10)
 `-log: sh -x (14)
   `-sleep -x (15)
 ";
-        assert_eq!(draw(&tree, true), whole);
+        assert_eq!(draw(&tree, true, Colours::Off), whole);
     }
 }

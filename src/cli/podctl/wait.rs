@@ -5,6 +5,7 @@ use super::flags::parse_duration;
 use super::write::Files;
 use super::{Call, Outcome, done, print, resource};
 use crate::cli::output::{self, Asked, Format, jsonpath::Template};
+use crate::cli::progress::Progress;
 use crate::error::{Error, Result};
 use crate::kube::Object;
 use crate::pod::{ChangeKind, WatchOptions};
@@ -129,6 +130,8 @@ fn wait(call: &Call, object: &Object, until: &Until, end: Instant) -> Result<Opt
     let timeout = Some(end.saturating_duration_since(Instant::now()));
     let options = WatchOptions { resource: object.resource(), namespace, timeout, chosen: &chosen };
     let mut met = None;
+    let (kind, name) = (object.resource().singular(), object.name());
+    let _progress = Progress::wait(format!("Waiting for {kind}/{name}"));
     call.engine.watch(&options, &mut |change| {
         let other = change.object.metadata().uid.as_ref() != uid;
         let gone = change.kind == ChangeKind::Deleted || other;
@@ -158,6 +161,7 @@ fn created(call: &Call, words: &[String], end: Instant) -> Result<()> {
         let timeout = Some(end.saturating_duration_since(Instant::now()));
         let options = WatchOptions { resource: kind, namespace, timeout, chosen: &chosen };
         let mut found = false;
+        let _progress = Progress::wait(format!("Waiting for {}/{name}", kind.singular()));
         call.engine.watch(&options, &mut |_| {
             found = true;
             Ok(false)

@@ -4,10 +4,12 @@ mod containers;
 mod events;
 mod node;
 mod objects;
+mod paint;
 mod volumes;
 
 pub use node::node;
 pub use objects::{config_map, generic, namespace, secret};
+pub use paint::painted;
 
 use super::tabs;
 use crate::kube::{Pod, duration, resources, roster};

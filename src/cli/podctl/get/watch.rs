@@ -31,7 +31,10 @@ pub fn run(call: &Call, flags: &Flags, format: &Format, asking: &Asking) -> Outc
         format,
         columns: columns(flags, format, asking),
         events: flags.output_watch_events,
-        writer: Writer::default(),
+        writer: match format {
+            Format::Columns(_) => Writer::default(),
+            _ => Writer::of_stdout(),
+        },
         first: !flags.no_headers,
     };
     call.engine.watch(&options, &mut |change| {
@@ -113,11 +116,11 @@ impl Shown<'_> {
                 if self.events {
                     prepend(&mut table, kind);
                 }
-                Ok(if first { self.writer.table(&table) } else { self.writer.rows(&table.rows) })
+                Ok(if first { self.writer.table(&table) } else { self.writer.rows(&table) })
             }
             Format::Columns(custom) => {
                 let table = custom.table(&[output::value(object)?])?;
-                Ok(if first { self.writer.table(&table) } else { self.writer.rows(&table.rows) })
+                Ok(if first { self.writer.table(&table) } else { self.writer.rows(&table) })
             }
             Format::Json | Format::Yaml if self.events => {
                 let event = json!({"type": kind, "object": output::value(object)?});
