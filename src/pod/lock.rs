@@ -56,7 +56,11 @@ pub fn tell_monitor(paths: &Paths, pod: &Pod) -> Result<Told> {
         return Ok(Told::Started(monitor));
     }
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    wake::wake(&paths.run.join(uid)).map(Told::Woken)
+    if let Some(pipe) = wake::wake(&paths.run.join(uid))? {
+        return Ok(Told::Woken(Some(pipe)));
+    }
+    // It is only just starting; or it was killed after it was seen to be there.
+    Ok(ensure_monitor(paths, pod)?.map_or(Told::Woken(None), Told::Started))
 }
 
 /// Starts the pod's monitor unless it runs; the one that was started.

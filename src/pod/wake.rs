@@ -38,8 +38,8 @@ pub fn drain(mut fifo: &File) -> Result<()> {
 }
 
 /// Wakes the monitor of the pod whose run directory is `run`, and returns the pipe: poll(2) reports an
-/// error on it once the monitor listens no more. `None` where none listens yet: that monitor is about
-/// to read `pod.json` anyway.
+/// error on it once the monitor listens no more. `None` where none listens: that monitor is about to
+/// read `pod.json` anyway, or has just ended.
 pub fn wake(run: &Path) -> Result<Option<File>> {
     let path = run.join("wake");
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
@@ -48,10 +48,28 @@ pub fn wake(run: &Path) -> Result<Option<File>> {
         opened => opened.doing(|| format!("open {}", path.display()))?,
     };
     match fifo.write(b"!") {
+        Ok(_) => Ok(Some(fifo)),
         // Full: it has not got round to the earlier ones.
-        Err(error) if error.kind() != ErrorKind::WouldBlock => {
-            Err(error).doing(|| format!("write to {}", path.display()))
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(fifo)),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(None),
+        Err(error) => Err(error).doing(|| format!("write to {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_gone_is_not_woken() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(wake(dir.path()).unwrap().is_none(), "it has never been there");
+        let monitor = listen(dir.path()).unwrap();
+        for _ in 0..70_000 {
+            assert!(wake(dir.path()).unwrap().is_some(), "also when the pipe is full");
         }
-        _ => Ok(Some(fifo)),
+        drain(&monitor).unwrap();
+        drop(monitor);
+        assert!(wake(dir.path()).unwrap().is_none());
     }
 }
