@@ -20,7 +20,12 @@ pub const RULES: &[Rule] = &[
     idle("metadata.selfLink", "the server sets it, as in Kubernetes"),
     idle("metadata.uid", "the server sets it, as in Kubernetes"),
     yes("spec.activeDeadlineSeconds"),
-    idle("spec.affinity", "there is one node"),
+    so(
+        "spec.affinity.nodeAffinity",
+        "what is required, by the labels that the node has by itself; others are taken for met",
+    ),
+    idle("spec.affinity.podAffinity", "there is one node"),
+    idle("spec.affinity.podAntiAffinity", "there is one node"),
     idle("spec.automountServiceAccountToken", "there is no API server whose token to mount"),
     yes("spec.containers[].args"),
     yes("spec.containers[].command"),

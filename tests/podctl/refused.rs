@@ -84,6 +84,9 @@ fn a_pod_that_the_machine_cannot_run_has_failed() {
     let Some(instance) = Instance::new("refused") else { return };
     let sysctls = "securityContext: {sysctls: [{name: kernel.msgmax, value: \"1\"}]}";
     let arch = "nodeSelector: {kubernetes.io/arch: z80}";
+    let affinity = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: \
+        {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/arch, operator: In, \
+        values: [z80]}]}]}}}";
     let cases = [
         ("cpu", "", "{cpu: 9000}", "OutOfcpu", "cpu, requested: 9000000, used: 0, capacity: "),
         (
@@ -101,6 +104,7 @@ fn a_pod_that_the_machine_cannot_run_has_failed() {
             "forbidden sysctl: \"kernel.msgmax\" not allow",
         ),
         ("arch", arch, "{}", "NodeAffinity", "node(s) didn't match Pod's node affinity/selector"),
+        ("affinity", affinity, "{}", "NodeAffinity", "Predicate NodeAffinity failed: node(s)"),
     ];
     for (name, spec, requests, reason, message) in cases {
         let manifest = REFUSED.replace("NAME", name).replace("SPEC", spec);

@@ -185,7 +185,9 @@ fn create_sandbox(place: &Place, attempt: u32, reply: &mut Reply) -> Result<()> 
 fn machine(place: &Place) -> admission::Machine {
     let (cpus, storage) = (super::node::cpus(), super::node::storage(&place.config.paths.lib));
     let memory = i64::try_from(sandbox::node_memory()).unwrap_or(i64::MAX);
-    admission::Machine { cpus, memory, storage, labels: super::node::labels(&place.config.node) }
+    let name = place.config.node.clone();
+    let labels = super::node::labels(&name);
+    admission::Machine { cpus, memory, storage, name, labels }
 }
 
 /// Calls `ask` with what hooks and probes of an instance need.
