@@ -261,6 +261,7 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
         rootless: call.rootless,
         systemd_cgroup: call.systemd_cgroup,
         own_bundle: false,
+        joined: Vec::new(),
         trace: call.trace.clone(),
     };
     Ok((bundle, options))

@@ -20,6 +20,10 @@ impl Parent<'_> {
         let (control, childs) = barrier::pair().doing(|| "make a socket pair")?;
         socket::set_receive_timeout(&control, CHILD_DEADLINE).doing(|| "set a deadline")?;
         let tools = self.tools(childs)?;
+        for owner in self.job.owners {
+            let what = || "look for the process whose namespaces are joined";
+            clone::pidfd_send_signal(owner, 0).doing(what)?;
+        }
         let cgroup = self.cgroup_to_be_born_in(tools.container.as_ref())?;
         let cgroup = cgroup.as_ref().map(AsFd::as_fd);
         // Nobody in the container gets at this process or its copy; see selfexe.

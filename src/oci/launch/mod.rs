@@ -52,6 +52,8 @@ pub struct Job<'a> {
     pub joined: Option<&'a Container>,
     /// Its init process.
     pub join: Option<OwnedFd>,
+    /// Must still be there when the namespaces of the configuration have been opened.
+    pub owners: &'a [OwnedFd],
     /// `exec --cgroup`: into that one or not at all.
     pub cgroup_named: bool,
     /// Hooks of the creation.

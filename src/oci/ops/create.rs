@@ -124,8 +124,8 @@ fn launch_in(
     let start = if waits { Some(listen(&container.dir)?) } else { None };
     let hooks = bundle.spec.hooks().as_ref();
     let trace = options.trace.as_deref();
-    let container = Some(container);
-    let job = Job { container, hooks, start, console, trace, ..Job::default() };
+    let (container, owners) = (Some(container), options.joined.as_slice());
+    let job = Job { container, owners, hooks, start, console, trace, ..Job::default() };
     let launched = launch::launch(plan, job)?;
     tell.of(&launched)?;
     Ok(launched)

@@ -40,7 +40,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// What `create` and `run` take beside the bundle.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct CreateOptions {
     /// The state root (`--root`).
     pub root: PathBuf,
@@ -66,6 +66,9 @@ pub struct CreateOptions {
     pub systemd_cgroup: bool,
     /// The bundle is the caller's own and stays as it is: no copy of its configuration is kept.
     pub own_bundle: bool,
+    /// Processes whose namespaces the configuration names by their pids. They must still be there
+    /// once those are opened: a pid may have become another's.
+    pub joined: Vec<OwnedFd>,
     /// `--trace FILE`.
     pub trace: Option<PathBuf>,
 }

@@ -21,7 +21,7 @@ use nix::fcntl::OFlag;
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 use std::collections::BTreeMap;
 use std::fs::Permissions;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -139,10 +139,10 @@ impl Instance<'_> {
             id: self.id.clone(),
             own_bundle: true,
             console_socket: (self.container.tty == Some(true)).then_some(console),
+            joined: self.joined().map_err(at(StartStage::Start))?,
             ..Default::default()
         };
         let bundle = Bundle { dir, spec, warnings: Vec::new() };
-        self.verify_joined().map_err(at(StartStage::Start))?;
         let started = ops::run_detached(&bundle, &options).map_err(at(StartStage::Start))?;
         fault::worker("container: started");
         Ok(started.pid)
@@ -182,18 +182,17 @@ impl Instance<'_> {
         })
     }
 
-    /// The namespaces are found by the pids of the sandbox and the target, which must not be
-    /// another's by now.
-    fn verify_joined(&self) -> Result<()> {
-        let ids = self.target()?.map(|target| target.id.as_str());
-        for id in ids.into_iter().chain([self.state.sandbox.id.as_str()]) {
-            if Made::open(&self.place.config.paths.oci, id)?.init()?.is_none() {
-                return Err(Error::system(format!(
-                    "{id}, whose namespaces it is to join, has ended"
-                )));
-            }
-        }
-        Ok(())
+    /// The sandbox's process and the target's, whose namespaces are found by their pids.
+    fn joined(&self) -> Result<Vec<OwnedFd>> {
+        let target = self.target()?.map(|target| target.id.as_str());
+        let ids = target.into_iter().chain([self.state.sandbox.id.as_str()]);
+        let process = |id| {
+            let process = Made::open(&self.place.config.paths.oci, id)?.init()?;
+            process.ok_or_else(|| {
+                Error::system(format!("{id}, whose namespaces it is to join, has ended"))
+            })
+        };
+        ids.map(process).collect()
     }
 
     fn make_places(&self, dir: &Path) -> Result<()> {

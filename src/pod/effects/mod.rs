@@ -205,7 +205,7 @@ fn with_target<T>(
         pod: &place.pod,
         container,
         ip: state.sandbox.ip.as_deref(),
-        sandbox_pid: state.sandbox.pid,
+        sandbox: &state.sandbox.id,
         oci_root: &place.config.paths.oci,
         id: &id,
         process: process.doing(|| format!("find out how {container} runs"))?,

@@ -13,11 +13,11 @@ use super::probes;
 use super::translate::expand;
 use crate::error::{Context, Error};
 use crate::kube::Pod;
-use crate::sys::{fs, ns};
+use crate::oci::container::Container;
+use crate::sys::ns;
 use http::{Request, Scheme};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use nix::fcntl::OFlag;
 use nix::libc::CLONE_NEWNET;
 use oci_spec::runtime::Process;
 use std::path::Path;
@@ -40,8 +40,8 @@ pub struct Target<'a> {
     pub container: &'a str,
     /// The pod's address; on the host's network the node's.
     pub ip: Option<&'a str>,
-    /// The pause process.
-    pub sandbox_pid: i32,
+    /// The sandbox's OCI id.
+    pub sandbox: &'a str,
     /// The OCI state root.
     pub oci_root: &'a Path,
     /// The container's OCI id.
@@ -125,11 +125,14 @@ impl Target<'_> {
 
     /// Moves this process into the pod's network namespace; there is no way back.
     fn enter_network(&self) -> Result<(), String> {
-        let path = format!("/proc/{}/ns/net", self.sandbox_pid);
-        let namespace = fs::open(Path::new(&path), OFlag::O_RDONLY, 0);
-        let entered = namespace.and_then(|namespace| ns::setns(namespace, CLONE_NEWNET as u64));
+        let pause = Container::open(self.oci_root, self.sandbox).and_then(|it| it.init());
+        let entered = pause.and_then(|pause| {
+            let pause = pause.ok_or_else(|| Error::system("the sandbox has ended"))?;
+            // By the process itself: its number may be another's by now.
+            Ok(ns::setns(pause, CLONE_NEWNET as u64)?)
+        });
         let entered = entered.doing(|| "enter the pod's network namespace");
-        entered.map_err(|error: Error| error.to_string())
+        entered.map_err(|error| error.to_string())
     }
 }
 
@@ -339,7 +342,7 @@ mod tests {
             pod: &pod,
             container: "web",
             ip: Some("10.88.0.2"),
-            sandbox_pid: 0,
+            sandbox: "",
             oci_root: Path::new(""),
             id: "",
             process: &Process::default(),
