@@ -2,6 +2,7 @@
 
 use super::phase::{self, Shown, phase, shown};
 use super::state::{Condition, ContainerState, Exit, Phase, PodState, SandboxStep};
+use super::translate::Credentials;
 use super::{probes, restart_all};
 use crate::kube::Pod;
 use crate::kube::resources::qos;
@@ -119,8 +120,16 @@ fn with_states(
         image: found.unwrap_or(wanted),
         image_id: container.image.id.clone(),
         container_id: container_id(&container.id),
+        user: container.user.as_ref().map(user),
         ..Default::default()
     }
+}
+
+fn user(user: &Credentials) -> api::ContainerUser {
+    let groups = user.groups.iter().copied().map(i64::from).collect();
+    let (uid, gid) = (user.uid.into(), user.gid.into());
+    let linux = api::LinuxContainerUser { uid, gid, supplemental_groups: Some(groups) };
+    api::ContainerUser { linux: Some(linux) }
 }
 
 fn terminated(exit: &Exit) -> api::ContainerState {

@@ -4,6 +4,7 @@
 //! monitor delivers a dead sandbox before the deaths of its containers where it learns both at once.
 
 use super::eviction::Usage;
+use super::translate::Credentials;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,8 @@ pub enum Event {
         attempt: u32,
         /// Its init process, on the host.
         pid: i32,
+        /// Whom that runs as.
+        user: Credentials,
     },
     /// Answers `StartContainer`: it does not run, and nothing of it is left.
     ContainerFailed {

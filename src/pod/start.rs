@@ -96,8 +96,11 @@ pub fn answered(
                 image_failed(turn, container, *fault, message);
             }
         }
-        Event::ContainerStarted { attempt, pid, .. } if *attempt == container.next_attempt() => {
+        Event::ContainerStarted { attempt, pid, user, .. }
+            if *attempt == container.next_attempt() =>
+        {
             created(turn, container);
+            container.user = Some(user.clone());
             started(turn, container, *pid, doomed);
         }
         Event::ContainerFailed { attempt, stage, message, .. }
@@ -383,6 +386,7 @@ fn created(turn: &mut Turn<'_>, container: &mut ContainerState) {
         container.last = Some(exit);
     }
     container.started_at = None;
+    container.user = None;
     turn.record(EventKind::Normal, "Created", "Container created".into(), Some(&container.name));
 }
 

@@ -5,6 +5,7 @@
 //! whoever finds a half-made container after a crash knows its name without having been told.
 
 use super::eviction::Watch;
+use super::translate::Credentials;
 use crate::kube::roster::Role;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,8 @@ pub struct ContainerState {
     /// When it was started.
     pub started_at: Option<Timestamp>,
     /// It has had an instance in the present sandbox.
+    /// Whom the last instance ran as.
+    pub user: Option<Credentials>,
     pub begun: bool,
     /// Of the instance that runs: its startup probe has succeeded, or it has none.
     pub started: bool,

@@ -1,6 +1,7 @@
 //! Who a container's processes are, and what they may.
 
 use super::instance::Instance;
+use serde_json::json;
 
 fn manifest(context: &str) -> String {
     r#"
@@ -27,6 +28,9 @@ fn the_container_overrides_the_pod() {
     let sh = |script: &str| instance.sh("secure", "c", script);
     assert_eq!(sh("id -u; id -g"), "1001\n2000\n");
     assert!(sh("id -G").split_whitespace().any(|group| group == "3000"));
+    let user = &instance.get("secure")["status"]["containerStatuses"][0]["user"];
+    let told = json!({"linux": {"uid": 1001, "gid": 2000, "supplementalGroups": [2000, 3000]}});
+    assert_eq!(user, &told);
     assert_eq!(
         sh("grep CapEff /proc/self/status").split_whitespace().nth(1),
         Some("0000000000000000")

@@ -420,7 +420,9 @@ impl World {
                 Event::ContainerFailed { container, attempt, stage, message },
             );
         }
-        let started = Event::ContainerStarted { container: container.clone(), attempt, pid: 200 };
+        let (container, user) = (container.clone(), Default::default());
+        let started =
+            Event::ContainerStarted { container: container.clone(), attempt, pid: 200, user };
         self.after_ms(takes + 5, started);
         let last = program.exits.last().copied();
         if let Some(code) = program.exits.get(attempt as usize).copied().or(last) {

@@ -70,7 +70,7 @@ pub fn start(
     };
     let container = name.to_owned();
     reply.send(&match instance.start() {
-        Ok(pid) => Event::ContainerStarted { container, attempt, pid },
+        Ok((pid, user)) => Event::ContainerStarted { container, attempt, pid, user },
         Err((stage, error)) => {
             let undone = clean(place, &instance.id);
             let undone = undone.err().map(|undo| format!("; then, undoing it: {undo}"));
@@ -115,7 +115,7 @@ struct Given {
 }
 
 impl Instance<'_> {
-    fn start(&self) -> std::result::Result<i32, (StartStage, Error)> {
+    fn start(&self) -> std::result::Result<(i32, Credentials), (StartStage, Error)> {
         let at = |stage| move |error| (stage, error);
         let dir = self.place.bundle(&self.id);
         if dir.exists() {
@@ -145,7 +145,7 @@ impl Instance<'_> {
         let bundle = Bundle { dir, spec, warnings: Vec::new() };
         let started = ops::run_detached(&bundle, &options).map_err(at(StartStage::Start))?;
         fault::worker("container: started");
-        Ok(started.pid)
+        Ok((started.pid, user))
     }
 
     fn given(&self, ip: Option<&str>) -> Result<Given> {

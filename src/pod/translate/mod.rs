@@ -22,6 +22,7 @@ use crate::kube::resources::{self, Limits, Qos};
 use k8s_openapi::api::core::v1::Container;
 use oci_spec::runtime::{LinuxDevice, LinuxResources, LinuxSeccomp, Spec};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ pub struct Places<'a> {
 }
 
 /// Who a process is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// User.
     pub uid: u32,
