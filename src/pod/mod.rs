@@ -323,7 +323,11 @@ impl Engine {
                 }
                 Ok(events)
             }
-            _ => objects::list(&self.config.paths, resource, namespace),
+            _ => {
+                let all = objects::list(&self.config.paths, resource, namespace)?;
+                all.damaged.iter().for_each(|error| self.warn_once(error));
+                Ok(all.objects)
+            }
         }
     }
 
@@ -397,9 +401,17 @@ impl Engine {
         }
     }
 
-    /// Makes a pod whose files cannot be read one that can be deleted: it says no more than who it is.
-    pub fn salvage(&self, namespace: &str, name: &str) -> Result<()> {
-        salvage::salvage(&self.config.paths, namespace, name)
+    /// Makes an object whose files cannot be read one that can be deleted: it says no more than who
+    /// it is.
+    pub fn salvage(&self, resource: Resource, namespace: &str, name: &str) -> Result<()> {
+        let paths = &self.config.paths;
+        match resource {
+            Resource::Pods => salvage::salvage(paths, namespace, name),
+            Resource::ConfigMaps | Resource::Secrets | Resource::Namespaces => {
+                objects::salvage(paths, resource, namespace, name)
+            }
+            Resource::Events | Resource::Nodes => Ok(()),
+        }
     }
 
     /// The events of one pod, oldest first.
@@ -452,8 +464,8 @@ impl Engine {
             }
         }
         for kind in [Resource::ConfigMaps, Resource::Secrets] {
-            for object in objects::list(&self.config.paths, kind, Some(name))? {
-                objects::remove(&self.config.paths, kind, name, object.name())?;
+            for (_, object) in objects::names(&self.config.paths, kind, Some(name))? {
+                objects::remove(&self.config.paths, kind, name, &object)?;
             }
         }
         objects::remove(&self.config.paths, Resource::Namespaces, "", name)?;

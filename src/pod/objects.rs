@@ -43,26 +43,78 @@ pub fn secret(paths: &Paths, namespace: &str, name: &str) -> Result<Option<Secre
     file.map_or(Ok(None), |file| store::read_json(&file))
 }
 
-/// The objects of a kind in one namespace, or in all, sorted by namespace and name.
-pub fn list(paths: &Paths, resource: Resource, namespace: Option<&str>) -> Result<Vec<Object>> {
+/// What there is of a kind.
+#[derive(Default)]
+pub struct Listing {
+    /// Sorted by namespace and name.
+    pub objects: Vec<Object>,
+    /// About each that cannot be read.
+    pub damaged: Vec<Error>,
+}
+
+/// The objects of a kind in one namespace, or in all.
+pub fn list(paths: &Paths, resource: Resource, namespace: Option<&str>) -> Result<Listing> {
+    let mut all = Listing::default();
+    for (namespace, name) in names(paths, resource, namespace)? {
+        match get(paths, resource, &namespace, &name) {
+            Ok(found) => all.objects.extend(found),
+            Err(error) => all.damaged.push(damaged(error, resource, &namespace, &name)),
+        }
+    }
+    Ok(all)
+}
+
+/// Namespace and name of each object of a kind, sorted.
+pub fn names(
+    paths: &Paths,
+    resource: Resource,
+    namespace: Option<&str>,
+) -> Result<Vec<(String, String)>> {
     let top = dir_of(paths, resource);
     if resource == Resource::Namespaces {
         let mut names = in_use(paths)?;
         names.extend(names_in(&top)?);
-        let found = names.iter().map(|name| get(paths, resource, "", name));
-        return found.filter_map(Result::transpose).collect();
+        return Ok(names.into_iter().map(|name| (String::new(), name)).collect());
     }
-    let namespaces = match namespace {
+    let mut namespaces = match namespace {
         Some(namespace) => vec![namespace.to_owned()],
         None => store::entries(&top)?,
     };
-    let mut found = Vec::new();
-    for namespace in namespaces.iter().filter(|namespace| store::is_name(namespace)) {
-        for name in names_in(&top.join(namespace))? {
-            found.extend(get(paths, resource, namespace, &name)?);
-        }
+    namespaces.retain(|namespace| store::is_name(namespace));
+    let mut all = Vec::new();
+    for namespace in namespaces {
+        let names = names_in(&top.join(&namespace))?;
+        all.extend(names.into_iter().map(|name| (namespace.clone(), name)));
     }
-    Ok(found)
+    Ok(all)
+}
+
+/// Says how to be rid of an object that cannot be read.
+fn damaged(error: Error, resource: Resource, namespace: &str, name: &str) -> Error {
+    let kind = resource.singular();
+    let (path, option) = match namespace {
+        "" => (name.to_owned(), String::new()),
+        namespace => (format!("{namespace}/{name}"), format!(" -n {namespace}")),
+    };
+    error
+        .doing(format!("{kind} {path} cannot be read"))
+        .hint(format!("`podctl delete {kind} {name}{option} --force` removes it"))
+}
+
+/// Puts an empty object in the place of one that cannot be read, so that it can be deleted.
+pub fn salvage(paths: &Paths, resource: Resource, namespace: &str, name: &str) -> Result<()> {
+    if get(paths, resource, namespace, name).is_ok() {
+        return Ok(());
+    }
+    let mut object = match resource {
+        Resource::ConfigMaps => Object::ConfigMap(Box::default()),
+        Resource::Secrets => Object::Secret(Box::default()),
+        _ => Object::Namespace(Box::default()),
+    };
+    object.metadata_mut().name = Some(name.to_owned());
+    let namespace = Some(namespace).filter(|_| resource.namespaced());
+    object.metadata_mut().namespace = namespace.map(str::to_owned);
+    put(&lock(paths, resource, namespace.unwrap_or_default(), name)?, &mut object)
 }
 
 /// Locks the place of an object, made if missing, for [`put`] and [`remove`].
@@ -199,12 +251,19 @@ mod tests {
             let locked = lock(&paths, kind, "a", name).unwrap();
             put(&locked, &mut map(name)).unwrap();
         }
-        let found = list(&paths, kind, None).unwrap();
-        assert_eq!(found.iter().map(Object::name).collect::<Vec<_>>(), ["x", "y"]);
-        assert!(list(&paths, kind, Some("b")).unwrap().is_empty());
+        let names = |kind, namespace| {
+            let all = list(&paths, kind, namespace).unwrap();
+            let names: Vec<_> = all.objects.iter().map(|it| it.name().to_owned()).collect();
+            (names.join(" "), all.damaged.len())
+        };
+        assert_eq!(names(kind, None), ("x y".into(), 0));
+        assert_eq!(names(kind, Some("b")), (String::new(), 0));
         assert!(config_map(&paths, "a", "x").unwrap().unwrap().data.is_some());
-        let namespaces = list(&paths, Resource::Namespaces, None).unwrap();
-        assert_eq!(namespaces.iter().map(Object::name).collect::<Vec<_>>(), ["a", "default"]);
+        assert_eq!(names(Resource::Namespaces, None), ("a default".into(), 0));
+        std::fs::write(paths.lib.join("objects/configmaps/a/x.json"), "{").unwrap();
+        assert_eq!(names(kind, None), ("y".into(), 1), "hinders no other");
+        salvage(&paths, kind, "a", "x").unwrap();
+        assert_eq!(names(kind, None), ("x y".into(), 0));
         assert!(remove(&paths, kind, "a", "x").unwrap() && remove(&paths, kind, "a", "y").unwrap());
         assert_eq!(std::fs::read_dir(&paths.lib).unwrap().count(), 0);
     }

@@ -1,7 +1,7 @@
 //! The end of a pod.
 
 use super::apply::TWO;
-use super::instance::Instance;
+use super::instance::{Done, Instance};
 use std::time::{Duration, Instant};
 
 const STUBBORN: &str = r#"
@@ -80,6 +80,25 @@ fn damaged_files_hinder_no_other_pod_and_go_by_force() {
     instance.force_delete("sound");
     instance.assert_nothing_left();
 }
+#[test]
+fn damaged_objects_hinder_no_other_one_and_go_by_force() {
+    let Some(instance) = Instance::new("objects") else { return };
+    for (kind, args) in [("configmap", vec!["configmap"]), ("secret", vec!["secret", "generic"])] {
+        for name in ["bad", "good"] {
+            instance.podctl(&[&["create"], &args[..], &[name, "--from-literal=a=b"]].concat()).ok();
+        }
+        let file = format!("lib/objects/{kind}s/default/bad.json");
+        std::fs::write(instance.root().join(file), "damaged").unwrap();
+        let Done { status, out, err } = instance.podctl(&["get", kind, "-o", "name"]);
+        assert_eq!((status, out), (0, format!("{kind}/good\n")));
+        let warning = format!("Warning: {kind} default/bad cannot be read: ");
+        assert!(err.starts_with(&warning) && err.contains("--force` removes it"), "{err}");
+        instance.podctl(&["delete", kind, "bad"]).fails(1, "decode ");
+        instance.podctl(&["delete", kind, "bad", "good", "--force"]).ok();
+    }
+    instance.assert_nothing_left();
+}
+
 
 #[test]
 fn a_hundred_pods_leave_nothing() {

@@ -195,8 +195,11 @@ fn salvage(call: &Call, flags: &Flags) -> Result<()> {
         return Ok(());
     }
     let Wanted::Named(items) = resource::wanted(&flags.words)? else { return Ok(()) };
-    let pods = items.iter().filter(|(kind, _)| *kind == Resource::Pods);
-    pods.map(|(_, name)| call.engine.salvage(&call.namespace, name)).fold(Ok(()), Result::and)
+    let salvage = |(kind, name): &(Resource, String)| {
+        let namespace = if kind.namespaced() { call.namespace.as_str() } else { "" };
+        call.engine.salvage(*kind, namespace, name)
+    };
+    items.iter().map(salvage).fold(Ok(()), Result::and)
 }
 
 fn say(flags: &Flags, options: DeleteOptions, dry_run: DryRun, object: &Object) -> Result<()> {
