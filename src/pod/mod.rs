@@ -7,6 +7,7 @@ pub mod apply;
 pub mod attached;
 mod brief;
 pub mod change;
+mod clock;
 pub mod conditions;
 mod debug;
 pub mod effects;

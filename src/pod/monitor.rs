@@ -16,7 +16,7 @@ use super::publish::Publisher;
 use super::state::{ContainerState, PodState, Step};
 use super::store::{self, Store};
 use super::worker::{self, Lane, Worker, lane};
-use super::{Config, apply, fault, lock, machine, wake};
+use super::{Config, apply, clock, fault, lock, machine, wake};
 use crate::error::{Context, Error, Result};
 use crate::kube::Pod;
 use crate::kube::roster::Role;
@@ -125,10 +125,12 @@ impl Monitor {
         let boot = processes::boot()?;
         let earlier = std::mem::replace(&mut self.state.boot, boot);
         if !earlier.is_empty() && earlier != self.state.boot {
-            // Pids of that boot are others' now.
+            // Pids of that boot are others' now, and so is the time since it.
+            self.state.clock = clock::ahead();
             effects::forget(&self.place)?;
             self.decide(&[Event::Rebooted]);
         } else {
+            self.follow_clock();
             let (adopted, gone) = processes::adopt(&self.place, &self.state)?;
             self.adopted = adopted;
             let exits = self.exits(&gone);
@@ -176,6 +178,7 @@ impl Monitor {
             }
         }
         let woken = self.wait()?;
+        self.follow_clock();
         let mut events = Vec::new();
         if woken.wanted {
             events.extend(self.read_wanted());
@@ -230,6 +233,12 @@ impl Monitor {
             ready = lean::poll_in(&fds, left).doing(|| "wait for the pod")?;
         }
         Ok(Woken { wanted: ready.first() == Some(&true) })
+    }
+
+    fn follow_clock(&mut self) {
+        if clock::ahead().is_some_and(|ahead| clock::follow(&mut self.state, ahead)) {
+            self.changed = true;
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {

@@ -17,6 +17,9 @@ use sha2::{Digest, Sha256};
 pub struct PodState {
     /// The boot of the machine in which its processes were started.
     pub boot: String,
+    /// How many milliseconds the wall clock was ahead of the time since boot when its times were
+    /// written ([`super::clock`]).
+    pub clock: Option<i64>,
     /// `status.startTime`: when the first monitor took the pod up.
     pub started: Option<Timestamp>,
     /// A terminal phase is never left.
@@ -122,11 +125,11 @@ pub struct ContainerState {
     pub id: String,
     /// Its init process, on the host, while it runs.
     pub pid: i32,
+    /// Whom the last instance ran as.
+    pub user: Option<Credentials>,
     /// When it was started.
     pub started_at: Option<Timestamp>,
     /// It has had an instance in the present sandbox.
-    /// Whom the last instance ran as.
-    pub user: Option<Credentials>,
     pub begun: bool,
     /// Of the instance that runs: its startup probe has succeeded, or it has none.
     pub started: bool,
