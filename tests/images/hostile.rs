@@ -210,7 +210,7 @@ fn users_are_looked_up_in_the_merged_tree() {
         let image = scene.load_layers(layers).unwrap();
         let started = Instant::now();
         let found = rootfs::user(&image, Wanted { image: name, ..Wanted::default() });
-        assert!(started.elapsed() < Duration::from_secs(1));
+        assert!(started.elapsed() < Duration::from_secs(20));
         found.map(|user| (user.uid, user.gid, user.groups)).map_err(|error| error.to_string())
     };
     let base = tar_of(&[

@@ -2,7 +2,7 @@
 
 use crate::build::{Member, Scene, blob, image, skip, tar_of, write_index};
 use crate::proxy::{Fault, Proxy};
-use crate::registry::{Registry, assert_app, assert_nothing, pull_anonymously};
+use crate::registry::{Registry, assert_app, assert_nothing, pull_anonymously, pull_impatiently};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -61,9 +61,7 @@ fn a_registry_without_ranges_sends_it_all_again() {
 fn silence_is_borne_for_a_while_only() {
     let Some((_registry, proxy, scene, name)) = world() else { return };
     proxy.fault("GET /v2/app/blobs/", 1, Fault::Stall(100_000));
-    let begin = Instant::now();
-    assert_app(&scene, &pull_anonymously(&scene, &name).unwrap());
-    assert!(begin.elapsed() < Duration::from_secs(20));
+    assert_app(&scene, &pull_impatiently(&scene, &name).unwrap());
 }
 
 #[test]
@@ -201,15 +199,15 @@ fn registries_out_of_reach() {
         return;
     }
     let scene = Scene::new();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().map(|it| (it.port(), silent)).unwrap();
     for (host, why) in [
-        (format!("127.0.0.1:{free}"), "dial tcp: connect: connection refused"),
+        // No port that another case could be given meanwhile.
+        ("127.0.0.1:1".to_owned(), "dial tcp: connect: connection refused"),
         (format!("127.0.0.1:{}", silent.0), "i/o timeout"),
         ("runp-nowhere.invalid".to_owned(), ""),
     ] {
-        let failed = pull_anonymously(&scene, &format!("{host}/app:1")).err().unwrap();
+        let failed = pull_impatiently(&scene, &format!("{host}/app:1")).err().unwrap();
         let error = failed.error.to_string();
         assert!(failed.is_unavailable, "{error}");
         assert!(error.ends_with(why), "{error}");

@@ -138,10 +138,22 @@ fn certificates(dir: &Path) {
     );
 }
 
-/// Pulls into the scene's store, impatiently.
+/// Pulls into the scene's store.
 pub fn pull_with(scene: &Scene, name: &str, keyring: &Keyring) -> Result<Pulled, Failed> {
-    let options =
-        Options { keyring, if_absent: false, patience: Duration::from_secs(2), progress: &|_| {} };
+    pull_within(scene, name, (keyring, Duration::from_secs(60)))
+}
+
+/// As [`pull_anonymously`], of a server that says nothing.
+pub fn pull_impatiently(scene: &Scene, name: &str) -> Result<Pulled, Failed> {
+    pull_within(scene, name, (&Keyring::default(), Duration::from_secs(2)))
+}
+
+fn pull_within(
+    scene: &Scene,
+    name: &str,
+    (keyring, patience): (&Keyring, Duration),
+) -> Result<Pulled, Failed> {
+    let options = Options { keyring, if_absent: false, patience, progress: &|_| {} };
     pull(&scene.store, &Reference::parse(name).unwrap(), &options)
 }
 

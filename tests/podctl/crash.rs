@@ -439,9 +439,8 @@ fn a_worker_killed_at_each_of_its_steps() {
         assert!(apply.env(variable, &fault).output().unwrap().status.success(), "{fault}");
         instance.remember_uids();
     }
-    let minute = Duration::from_secs(60);
     for (name, _) in &pods {
-        instance.wait_longer(minute, name, |status| {
+        instance.wait_for(name, |status| {
             let all = status["containerStatuses"].as_array();
             all.is_some_and(|all| all.len() == 2 && all.iter().all(|it| it["ready"] == true))
         });

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// An HTTP server whose every answer takes 2.5 s from its first byte to its last, or until there is
 /// the file that it is told. `naive` ends upon SIGTERM, `graceful` once it has answered; neither
@@ -143,7 +143,7 @@ fn a_host_port_takes_no_connection_after_the_pre_stop_hook() {
     // Begun while the hook runs, answered after SIGTERM.
     let request = begin(18090);
     fs::write(&gate, "go\n").unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let refused = loop {
         match TcpStream::connect(("127.0.0.1", 18090)) {
             Err(error) => break error.kind(),
@@ -163,6 +163,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: signalled}
 spec:
+  terminationGracePeriodSeconds: 300
   containers:
   - name: web
     image: host
@@ -180,9 +181,8 @@ fn the_stop_signal_is_the_containers_own() {
     instance.apply(&SIGNALLED.replace("DIR", dir.to_str().unwrap()));
     let up = || dir.join("up").exists().then_some(());
     assert!(super::instance::wait_until(&dir, up).is_some());
-    let begin = Instant::now();
+    // Would be given up long before the grace period is over.
     instance.delete("signalled");
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     assert_eq!(fs::read_to_string(dir.join("signal")).unwrap(), "USR1\n");
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the case is given up.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An instance of podctl.
 pub struct Instance {
@@ -275,7 +275,7 @@ impl Instance {
         for process in left().iter().filter_map(|line| line.strip_prefix("process ")) {
             let pid = process.split(' ').next().and_then(|pid| pid.parse().ok());
             if let Some(process) = pid.and_then(|pid: i32| clone::pidfd_open(pid).ok()) {
-                poll::poll_in(&[process.as_fd()], Some(Duration::from_secs(5))).unwrap();
+                poll::poll_in(&[process.as_fd()], Some(PATIENCE)).unwrap();
             }
         }
         let left = left();

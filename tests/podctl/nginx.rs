@@ -1,18 +1,18 @@
 //! The real job: the manifest of a production nginx, as its user wrote it, on a real nginx.
 
-use super::instance::Instance;
+use super::instance::{Instance, PATIENCE};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[path = "../common/nginx.rs"]
 mod archive;
 
 /// Its probe begins a minute after the start.
-const FIRST_PROBES: Duration = Duration::from_secs(100);
+const FIRST_PROBES: Duration = Duration::from_secs(300);
 
 fn manifest() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kube/nginx.yaml");
@@ -20,7 +20,14 @@ fn manifest() -> String {
 }
 
 fn get(ip: &str) -> String {
-    let mut stream = TcpStream::connect((ip, 80)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut stream = loop {
+        match TcpStream::connect((ip, 80)) {
+            // It runs, and may not listen yet.
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            Ok(stream) => break stream,
+        }
+    };
     write!(stream, "GET / HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

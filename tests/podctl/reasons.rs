@@ -199,7 +199,8 @@ fn a_host_that_cannot_run_pods_says_why() {
     assert_eq!((is.as_str(), reason.as_str()), ("False", "FailedCreatePodContainer"), "{message}");
     assert!(message.contains("cgroup"), "{message}");
     instance.wait_told("plain", "unable to ensure pod container exists: ");
-    nix::mount::umount(cgroups).unwrap();
+    // A worker may be looking into it just now.
+    nix::mount::umount2(cgroups, nix::mount::MntFlags::MNT_DETACH).unwrap();
     instance.delete("plain");
     instance.assert_nothing_left();
 }

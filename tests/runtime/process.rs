@@ -62,7 +62,6 @@ fn the_inside_looks_as_with_the_installed_runc() {
         "CapAmb",
         "NoNewPrivs",
         "Seccomp",
-        "Cpus_allowed",
         "THP_enabled",
     ];
     for name in same {

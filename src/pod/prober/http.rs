@@ -279,7 +279,7 @@ mod tests {
             path: "/a/b?c".into(),
             headers,
         };
-        let answer = get(&request, Duration::from_secs(5));
+        let answer = get(&request, Duration::from_secs(60));
         (answer, served.join().unwrap(), authority)
     }
 
@@ -329,9 +329,8 @@ mod tests {
             let (error, _, authority) = ask(&[answer]);
             assert_eq!(error, Err(format!("Get \"http://{authority}/a/b?c\": {expected}")));
         }
-        // Nobody listens there any more.
-        let (gone, served) = serve(&[]);
-        served.join().unwrap();
+        // Nobody listens there, nor is it a port that another test could be given.
+        let gone = "127.0.0.1:1".to_owned();
         let request = Request {
             scheme: Scheme::Http,
             authority: gone.clone(),
@@ -340,7 +339,7 @@ mod tests {
         };
         let refused =
             format!("Get \"http://{gone}/\": dial tcp {gone}: connect: connection refused");
-        assert_eq!(get(&request, Duration::from_secs(5)), Err(refused));
+        assert_eq!(get(&request, Duration::from_secs(60)), Err(refused));
     }
 
     #[test]
@@ -353,7 +352,7 @@ mod tests {
             path: "/".into(),
             headers: Vec::new(),
         };
-        let error = get(&request, Duration::from_millis(50)).unwrap_err();
+        let error = get(&request, Duration::from_secs(1)).unwrap_err();
         assert_eq!(
             error,
             format!("Get \"http://{authority}/\": context deadline exceeded {TIMED_OUT}")
