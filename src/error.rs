@@ -1,5 +1,5 @@
 //! The one error type. It says what was attempted, on what, why it failed and what to try:
-//! `create web: mount proc on /proc (mounts[0]): EPERM: Operation not permitted`.
+//! `create web: mount proc on /proc (mounts[0]): EPERM: operation not permitted`.
 //!
 //! Every layer above the failing call adds its own words with [`Context::doing`]; nobody logs and
 //! returns. Printing is the business of `cli::report` alone.
@@ -123,7 +123,7 @@ impl std::error::Error for Error {}
 
 impl From<Errno> for Error {
     fn from(errno: Errno) -> Self {
-        let mut error = Self::system(format!("{errno:?}: {}", errno.desc()));
+        let mut error = Self::system(format!("{errno:?}: {}", errno.desc().to_lowercase()));
         error.0.errno = Some(errno);
         error
     }
@@ -168,7 +168,7 @@ mod tests {
             .hint(|| "run as root")
             .doing(|| "create web")
             .unwrap_err();
-        let story = "create web: mount proc on /proc (mounts[0]): EPERM: Operation not permitted";
+        let story = "create web: mount proc on /proc (mounts[0]): EPERM: operation not permitted";
         assert_eq!(error.to_string(), story);
         assert_eq!(error.hint_text(), Some("run as root"));
         assert_eq!((error.kind(), error.errno()), (Kind::System, Some(Errno::EPERM)));

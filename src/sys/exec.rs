@@ -85,20 +85,26 @@ pub fn close_range_cloexec(first: u32) -> Result<()> {
 /// Closes all from `first` on but `keep`: what the caller of this program left open in it. To be done
 /// before the program has opened anything else.
 pub fn close_inherited(first: u32, keep: Option<BorrowedFd<'_>>) -> Result<()> {
-    match keep.map(|fd| fd.as_raw_fd() as u32).filter(|kept| *kept >= first) {
-        None => close_range(first, u32::MAX),
-        Some(kept) => {
-            if kept > first {
-                close_range(first, kept - 1)?;
-            }
-            close_range(kept + 1, u32::MAX)
+    close_all_but(first, &mut keep.map(|fd| fd.as_raw_fd()).into_iter().collect::<Vec<_>>())
+}
+
+/// Closes all from `first` on but `keep`, whoever owns them: to be done where nobody uses or drops
+/// any other any more. Allocates nothing.
+pub fn close_all_but(first: u32, keep: &mut [RawFd]) -> Result<()> {
+    keep.sort_unstable();
+    let mut next = first;
+    for kept in keep.iter().map(|fd| *fd as u32).filter(|kept| *kept >= first) {
+        if kept > next {
+            close_range(next, kept - 1)?;
         }
+        next = kept + 1;
     }
+    close_range(next, u32::MAX)
 }
 
 /// close_range(2)
 fn close_range(first: u32, last: u32) -> Result<()> {
-    // SAFETY: integers only; descriptors of the caller's have no owner in this program.
+    // SAFETY: integers only; what is closed has no owner in this program, or none that is dropped.
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 

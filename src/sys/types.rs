@@ -203,6 +203,15 @@ impl NumberSet {
     }
 }
 
+/// As one number, the way masks are printed.
+impl std::fmt::LowerHex for NumberSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits: String = self.0.iter().rev().map(|word| format!("{word:016x}")).collect();
+        let digits = digits.trim_start_matches('0');
+        f.pad_integral(true, "0x", if digits.is_empty() { "0" } else { digits })
+    }
+}
+
 /// As [`NumberSet::parse`] takes it.
 impl std::fmt::Debug for NumberSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

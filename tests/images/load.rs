@@ -211,7 +211,7 @@ fn files_that_are_no_archive_are_refused() {
         assert!(error.contains(why), "{error}");
     }
     let error = scene.store.load(&scene.path("nothing"), None).unwrap_err().to_string();
-    assert!(error.ends_with("ENOENT: No such file or directory"), "{error}");
+    assert!(error.ends_with("ENOENT: no such file or directory"), "{error}");
     assert!(scene.store.list().unwrap().is_empty());
 }
 

@@ -347,7 +347,7 @@ spec:
         (
             "out/passwd",
             "KEY",
-            "failed to open environment variable file \"out/passwd\": EXDEV: Cross-device link",
+            "failed to open environment variable file \"out/passwd\": EXDEV: cross-device link",
         ),
     ] {
         let wanted = format!("path: {path}, key: {key}}}}}");

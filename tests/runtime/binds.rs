@@ -80,7 +80,7 @@ fn flags_are_those_named_or_else_the_sources() {
                         "{flags} {options:?} {userns}"
                     );
                 }
-                None => done.fails(1, "(mounts[7]): EPERM: Operation not permitted"),
+                None => done.fails(1, "(mounts[7]): EPERM: operation not permitted"),
             }
         }
     }

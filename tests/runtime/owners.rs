@@ -86,6 +86,6 @@ fn a_source_that_root_of_the_user_namespace_cannot_reach() {
     assert!(line.contains(" ro,") && line.contains("shared:"), "{line}");
     let last = case.config["mounts"].as_array().unwrap().len() - 1;
     case.config["mounts"][last]["source"] = json!("/not/there");
-    case.run().fails(1, "open /not/there (mounts[8]): ENOENT: No such file or directory");
+    case.run().fails(1, "open /not/there (mounts[8]): ENOENT: no such file or directory");
     case.assert_nothing_left();
 }

@@ -100,7 +100,7 @@ fn what_he_has_no_right_to_is_said() {
     runp(&case, &["run", &case.id]).fails(1, "rootless needs no limits + no cgrouppath");
     case.config = plain.clone();
     case.config["linux"]["cgroupsPath"] = json!(format!("/{}", case.id));
-    runp(&case, &["run", &case.id]).fails(1, "EACCES: Permission denied");
+    runp(&case, &["run", &case.id]).fails(1, "EACCES: permission denied");
     case.config = plain.clone();
     case.config["process"]["user"]["additionalGids"] = json!([0]);
     runp(&case, &["run", &case.id]).fails(1, "process.user");

@@ -1,7 +1,8 @@
 //! `runp exec`: the process to run, put together from the container's own and the flags.
 
+use super::log::{Level, Log};
 use super::parse::{self, Count};
-use super::{Call, Outcome, Stop, check_preserved, exit_status, flags, only};
+use super::{Call, Outcome, SETUP, Stop, check_preserved, exit_status, flags, log_child, only};
 use crate::error::{Context, Error, Result};
 use crate::oci::{bundle, ops};
 use crate::sys::fs;
@@ -17,14 +18,14 @@ const NOT_STARTED: u8 = 255;
 const MAX_PROCESS: u64 = 16 << 20;
 
 /// Runs a process in a container.
-pub fn exec(rest: Vec<OsString>, call: &Call) -> Outcome {
+pub fn exec(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     let flags: flags::Exec = parse::command(rest)?;
     parse::count::<flags::Exec>(flags.arguments.len(), Count::AtLeast(1))?;
-    let status = start(&flags, call).doing(|| "exec failed");
+    let status = start(&flags, call, log).doing(|| "exec failed");
     status.map(exit_status).map_err(|error| Stop::Failed(error, NOT_STARTED))
 }
 
-fn start(flags: &flags::Exec, call: &Call) -> Result<i32> {
+fn start(flags: &flags::Exec, call: &Call, log: &Log) -> Result<i32> {
     let id = only(&flags.arguments);
     check_preserved(flags.preserve_fds)?;
     let options = ops::ExecOptions {
@@ -38,7 +39,11 @@ fn start(flags: &flags::Exec, call: &Call) -> Result<i32> {
         ignore_paused: flags.ignore_paused,
         trace: call.trace.clone(),
     };
-    ops::exec(&call.root, &id, &options)
+    log.write(Level::Debug, SETUP);
+    ops::exec_remarks(&options.process)?.iter().for_each(|line| log.write(Level::Debug, line));
+    let begun = ops::exec_begun(&call.root, &id, &options)?;
+    log_child(log, begun.pid(), "setns_init: about to exec");
+    begun.finish()
 }
 
 fn process(flags: &flags::Exec, call: &Call, id: &str) -> Result<Process> {

@@ -31,6 +31,14 @@ pub fn of(name: Option<&str>) -> String {
     commands.find(|known| Some(known.get_name()) == name).map_or_else(overview, parse::help)
 }
 
+/// A help text with the name that the program was called by.
+pub fn by_name(text: String) -> String {
+    match super::called() {
+        "runp" => text,
+        name => text.replace("runp ", &format!("{name} ")),
+    }
+}
+
 /// What `runp --help` prints.
 pub fn overview() -> String {
     const LAYOUT: &str = "\

@@ -63,12 +63,12 @@ pub fn main() -> ExitCode {
     let mut log = Log::stderr();
     match dispatch(std::env::args_os().skip(1).collect(), &mut log) {
         Ok(status) => ExitCode::from(status),
-        Err(Stop::Help(text)) => match print(&text) {
+        Err(Stop::Help(text)) => match print(&help::by_name(text)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, 1, &log),
         },
         Err(Stop::Usage(text, error)) => {
-            drop(print(&text));
+            drop(print(&help::by_name(text)));
             fail(&error, 1, &log)
         }
         Err(Stop::Failed(error, status)) => fail(&error, status, &log),
@@ -102,13 +102,25 @@ fn dispatch(arguments: Vec<OsString>, log: &mut Log) -> Outcome {
     }
     *log = Log::open(globals.log.as_deref(), &globals.log_format, globals.debug)?;
     let call = call(&globals)?;
-    log.write(Level::Debug, &format!("runp {name} (root {})", call.root.display()));
+    log.write(Level::Debug, &format!("{} {name} (root {})", called(), call.root.display()));
     command(name, words.cloned().collect(), &call, log)
 }
 
 fn version() -> Outcome {
-    print(&format!("runp version {}\nspec: {SPEC_VERSION}\n", env!("CARGO_PKG_VERSION")))?;
+    let number = env!("CARGO_PKG_VERSION");
+    let (name, commit) = (called(), format!("runp-v{number}"));
+    print(&format!("{name} version {number}\ncommit: {commit}\nspec: {SPEC_VERSION}\n"))?;
     Ok(0)
+}
+
+/// What it was called by: where it stands in for runc under that name, messages begin as they did,
+/// for those who look for them.
+fn called() -> &'static str {
+    let name = std::env::args_os().next();
+    match name.as_deref().and_then(|path| Path::new(path).file_name()) {
+        Some(name) if name == "runc" => "runc",
+        _ => "runp",
+    }
 }
 
 fn command(name: &str, rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
@@ -117,7 +129,7 @@ fn command(name: &str, rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
         "create" => create(rest, call, log),
         "delete" => delete(rest, call, log),
         "events" => watch::events(rest, call),
-        "exec" => exec::exec(rest, call),
+        "exec" => exec::exec(rest, call, log),
         "explain" => show::explain(rest, call),
         "features" => show::features(rest),
         "kill" => kill(rest, call),
@@ -204,12 +216,25 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
+/// The stages of a start, for the debug log; in runc's words, by which they are looked for there.
+const SETUP: &str = "nsexec container setup";
+const COMPLETE: &str = "init: closing the pipe to signal completion";
+
+/// The child has done its steps, the last of which is `stage`.
+fn log_child(log: &Log, pid: i32, stage: &str) {
+    if log.is_debug() {
+        log.write(Level::Debug, &format!("child process in init(): pid {pid}"));
+        log.write(Level::Debug, stage);
+    }
+}
+
 fn create(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
     let flags: flags::Create = parse::command(rest)?;
     parse::count::<flags::Create>(flags.launch.ids.len(), Count::Exactly(1))?;
     launch(&flags.launch, call, log)
-        .and_then(|(bundle, options)| ops::create(&bundle, &options).map(drop))
-        .doing(|| "runp create failed")?;
+        .and_then(|(bundle, options)| ops::create(&bundle, &options))
+        .map(|created| log_child(log, created.pid, COMPLETE))
+        .doing(|| format!("{} create failed", called()))?;
     Ok(0)
 }
 
@@ -224,8 +249,12 @@ fn run(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
         ops::Then::Delete
     };
     let (status, warnings) = launch(&flags.launch, call, log)
-        .and_then(|(bundle, options)| ops::run(&bundle, &options, after))
-        .doing(|| "runp run failed")?;
+        .and_then(|(bundle, options)| {
+            let running = ops::run(&bundle, &options, after)?;
+            log_child(log, running.pid(), COMPLETE);
+            running.finish()
+        })
+        .doing(|| format!("{} run failed", called()))?;
     warnings.iter().for_each(|warning| log.write(Level::Warning, warning));
     Ok(exit_status(status))
 }
@@ -248,6 +277,7 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
     if notify_socket().is_some() {
         notify::configure(&mut bundle.spec, &call.root.join(only(&flags.ids)))?;
     }
+    log.write(Level::Debug, SETUP);
     let options = ops::CreateOptions {
         root: call.root.clone(),
         id: only(&flags.ids),

@@ -38,7 +38,8 @@ pub fn count<C: Parser>(given: usize, wanted: Count) -> Result<(), Stop> {
         Count::Between(_, n) if given > n => format!("a maximum of {n}"),
         _ => return Ok(()),
     };
-    let error = Error::user(format!("runp: \"{name}\" requires {complaint} argument(s)"));
+    let error =
+        Error::user(format!("{}: \"{name}\" requires {complaint} argument(s)", super::called()));
     Err(Stop::Usage(format!("Incorrect Usage.\n\n{}", help(grammar)), error))
 }
 

@@ -98,7 +98,7 @@ fn one(step: &Step, index: usize, tools: &mut Tools, slots: &mut Slots) -> Resul
         Step::ExitOnSignals => {
             exec::exit_on(&[Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM])
         }
-        Step::AwaitStart => await_start(tools),
+        Step::AwaitStart(first) => await_start(tools, slots, *first),
         Step::JoinNamespace(kind, _) => join(tools, *kind),
         Step::JoinContainer(kinds) => join_container(tools, kinds, slots),
         Step::EnterCgroup => cgroup::enter(&tools.tasks),
@@ -194,9 +194,15 @@ fn await_parent(tools: &Tools, barrier: Barrier) -> Result<()> {
 }
 
 /// Waits for `start`, which connects and says go. If it is killed before it does, so is this: the
-/// container has stopped then, and nothing hangs.
-fn await_start(tools: &Tools) -> Result<()> {
+/// container has stopped then, and nothing hangs. What it will not need is not left open meanwhile,
+/// the host's cgroups among it.
+fn await_start(tools: &Tools, slots: &Slots, first: u32) -> Result<()> {
     let listener = tools.start.as_ref().ok_or(Errno::EBADF)?;
+    let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(0, AsRawFd::as_raw_fd);
+    let needed = [listener, &tools.control, &tools.last].map(AsRawFd::as_raw_fd);
+    let [listening, control, last] = needed;
+    let mut needed = [listening, control, last, number(&slots.root), number(&slots.proc)];
+    exec::close_all_but(first, &mut needed)?;
     let starter = socket::accept(listener)?;
     exec::dup_onto(starter, &tools.control)?;
     await_parent(tools, Barrier::Go)

@@ -10,6 +10,9 @@ use crate::sys::Errno;
 /// The policy whose processes may run on all processors or not at all.
 const DEADLINE: u32 = nix::libc::SCHED_DEADLINE as u32;
 
+/// Where a step of the child's fails, in runc's words.
+const IN_INIT: &str = "unable to start container process: error during container init";
+
 /// The bare errno.
 pub(super) fn errno(errno: i32) -> Error {
     Errno::from_raw(errno).into()
@@ -30,7 +33,12 @@ pub(super) fn failed(planned: &Planned, number: i32) -> Error {
         }
         _ => {}
     }
-    hinted(errno(number).doing(planned.to_string()), planned)
+    let error = hinted(errno(number).doing(planned.to_string()), planned);
+    match planned.step {
+        // What people have learnt to look for.
+        Step::Mount(_) => error.doing("error mounting").doing(IN_INIT),
+        _ => error,
+    }
 }
 
 /// Adds what to try, if that is known of this step and errno, and nothing better was said.
@@ -45,13 +53,16 @@ pub(super) fn hinted(error: Error, planned: &Planned) -> Error {
 pub fn exec_failed(name: &str, number: i32) -> Error {
     let number = Errno::from_raw(number);
     let why = match number {
-        Errno::ENOENT => "no such file or directory".to_owned(),
+        // The file is there: said in the line itself, as engines pass on no hints.
+        Errno::ENOENT => {
+            "no such file or directory (is the interpreter that its first line names in the image?)"
+                .to_owned()
+        }
         Errno::ENOEXEC => "exec format error".to_owned(),
         other => other.desc().to_lowercase(),
     };
     let error = Error::user(format!("exec {name}: {why}"));
     match number {
-        Errno::ENOENT => error.hint("is its interpreter in the image, as its first line names it?"),
         Errno::EACCES => error.hint("is it an executable file, on a file system without noexec?"),
         Errno::ENOEXEC => error.hint("is it built for this machine, or a script without #!?"),
         _ => error,
@@ -79,7 +90,7 @@ fn not_found(name: &str, number: i32) -> Error {
 /// What is left to do after `start`, for its messages.
 pub fn after_start(plan: &Plan) -> AfterStart {
     let mut after = AfterStart::default();
-    let waits = |planned: &Planned| matches!(planned.step, Step::AwaitStart);
+    let waits = |planned: &Planned| matches!(planned.step, Step::AwaitStart(_));
     let Some(wait) = plan.steps.iter().position(waits) else { return after };
     after.first = wait as u32 + 1;
     for planned in plan.steps.iter().skip(wait + 1) {
@@ -216,7 +227,11 @@ mod tests {
             assert_eq!(not_found(name, errno as i32).to_string(), text);
         }
         let cases = [
-            (Errno::ENOENT, "exec /x: no such file or directory"),
+            (
+                Errno::ENOENT,
+                "exec /x: no such file or directory (is the interpreter that its first line names in \
+                 the image?)",
+            ),
             (Errno::EACCES, "exec /x: permission denied"),
             (Errno::ENOEXEC, "exec /x: exec format error"),
         ];

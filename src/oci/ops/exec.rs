@@ -9,23 +9,49 @@ use crate::oci::launch::console::{Receiver, hold_signals, supervise};
 use crate::oci::launch::{self, Job, Launched};
 use crate::oci::plan;
 use crate::sys::cred;
+use nix::sys::signalfd::SignalFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Runs a process in a running container. Attached: relays a terminal if `process.terminal`,
 /// forwards signals, and returns the exit status (128+N for signal N). Detached: returns 0.
 pub fn exec(root: &Path, id: &str, options: &ExecOptions) -> Result<i32> {
-    if options.detach {
-        return spawn(root, id, options).map(|_| 0);
-    }
-    let signals = hold_signals()?;
+    exec_begun(root, id, options)?.finish()
+}
+
+/// A process that has been executed in a container, for [`Begun::finish`].
+#[must_use = "nobody waits for it or relays its terminal"]
+pub struct Begun {
+    launched: Launched,
+    relay: Option<OwnedFd>,
+    signals: Option<SignalFd>,
+}
+
+/// The first half of [`exec`]: the process is there.
+pub fn exec_begun(root: &Path, id: &str, options: &ExecOptions) -> Result<Begun> {
+    let signals = (!options.detach).then(hold_signals).transpose()?;
     let terminal = options.process.terminal() == Some(true);
-    if options.console_socket.is_some() || !terminal {
-        return supervise(&spawn(root, id, options)?, None, &signals);
+    let (launched, relay) = if signals.is_none() || options.console_socket.is_some() || !terminal {
+        (spawn(root, id, options)?, None)
+    } else {
+        let (console, relay) = pair()?;
+        (spawn_with(root, id, options, console)?, relay)
+    };
+    Ok(Begun { launched, relay, signals })
+}
+
+impl Begun {
+    /// Its pid on the host.
+    pub fn pid(&self) -> i32 {
+        self.launched.pid
     }
-    let (console, relay) = pair()?;
-    let launched = spawn_with(root, id, options, console)?;
-    let master = relay.map(receive_master).transpose()?;
-    supervise(&launched, master, &signals)
+
+    /// The second half of [`exec`]: its end, unless detached.
+    pub fn finish(self) -> Result<i32> {
+        let Some(signals) = self.signals else { return Ok(0) };
+        let master = self.relay.map(receive_master).transpose()?;
+        supervise(&self.launched, master, &signals)
+    }
 }
 
 /// As [`exec`], but returns the process instead of waiting: the caller reaps it.

@@ -17,10 +17,11 @@ mod start;
 mod state;
 mod update;
 
+pub use super::plan::exec_remarks;
 pub use create::{create, remarks, warnings};
 pub use delete::delete;
 pub use events::{Event, events, stats};
-pub use exec::{exec, exec_spawn};
+pub use exec::{exec, exec_begun, exec_spawn};
 pub use features::features;
 pub use kill::{kill, parse_signal};
 pub use list::{list, list_all};

@@ -10,34 +10,59 @@ use crate::oci::launch::console::{Receiver, hold_signals, supervise};
 use crate::oci::notify;
 use crate::oci::plan::Mode;
 use crate::sys::socket;
+use nix::sys::signalfd::SignalFd;
 use std::os::fd::OwnedFd;
 
-/// Creates and starts a container, and unless detached relays its terminal, forwards signals and
-/// returns its exit status (128+N for signal N), and what to warn of.
-pub fn run(bundle: &Bundle, options: &CreateOptions, then: Then) -> Result<(i32, Vec<String>)> {
+/// A container whose program has been executed, for [`Running::finish`].
+#[must_use = "nobody waits for it, relays its terminal or deletes it"]
+pub struct Running<'a> {
+    up: Up,
+    options: &'a CreateOptions,
+    then: Then,
+    relay: Option<OwnedFd>,
+    signals: Option<SignalFd>,
+}
+
+/// Creates a container and starts its program.
+pub fn run<'a>(bundle: &Bundle, options: &'a CreateOptions, then: Then) -> Result<Running<'a>> {
     let (console, relay) = console(bundle, options, then)?;
     let signals = (then != Then::Detach).then(hold_signals).transpose()?;
-    let Up { container, launched, notify } = bring_up(bundle, options, Mode::Run, console)?;
-    let notify = notify.as_ref().zip(options.notify_socket.as_deref());
-    let ran = poststart(&container, &launched.pidfd).and_then(|()| match &signals {
-        None => {
-            let passed = notify
-                .map(|(socket, host)| notify::pass_on(socket, host, &launched.pidfd, launched.pid));
-            passed.transpose().map(|_| 0)
-        }
-        Some(signals) => {
-            if let Some((socket, host)) = notify {
-                notify::pass_on_beside(socket, host, &launched)?;
-            }
-            let master = relay.map(receive_master).transpose()?;
-            supervise(&launched, master, signals)
-        }
-    });
-    let mut warnings = Vec::new();
-    if then == Then::Delete || ran.is_err() {
-        warnings = delete_own(&options.root, &container)?;
+    let up = bring_up(bundle, options, Mode::Run, console)?;
+    Ok(Running { up, options, then, relay, signals })
+}
+
+impl Running<'_> {
+    /// The program's pid on the host.
+    pub fn pid(&self) -> i32 {
+        self.up.launched.pid
     }
-    Ok((ran?, warnings))
+
+    /// Unless detached relays its terminal, forwards signals and returns its exit status (128+N for
+    /// signal N), and what to warn of.
+    pub fn finish(self) -> Result<(i32, Vec<String>)> {
+        let Self { up: Up { container, launched, notify }, options, then, relay, signals } = self;
+        let notify = notify.as_ref().zip(options.notify_socket.as_deref());
+        let ran = poststart(&container, &launched.pidfd).and_then(|()| match &signals {
+            None => {
+                let passed = notify.map(|(socket, host)| {
+                    notify::pass_on(socket, host, &launched.pidfd, launched.pid)
+                });
+                passed.transpose().map(|_| 0)
+            }
+            Some(signals) => {
+                if let Some((socket, host)) = notify {
+                    notify::pass_on_beside(socket, host, &launched)?;
+                }
+                let master = relay.map(receive_master).transpose()?;
+                supervise(&launched, master, signals)
+            }
+        });
+        let mut warnings = Vec::new();
+        if then == Then::Delete || ran.is_err() {
+            warnings = delete_own(&options.root, &container)?;
+        }
+        Ok((ran?, warnings))
+    }
 }
 
 /// As [`run`] with [`Then::Detach`], for a container of nobody's but the caller's, who serves no

@@ -34,13 +34,19 @@ pub(super) fn own(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
 /// `process.execCPUAffinity.initial`: the parent's own until the clone, as on cgroup v2 the child is
 /// born in its cgroup.
 pub(super) fn before_clone(process: &Process, plan: &mut Plan) -> Result<()> {
+    if let Some(cpus) = initial(process)? {
+        let at = At::field("process.execCPUAffinity.initial");
+        plan.parent(at, Step::Attribute(Attribute::Affinity(cpus)));
+    }
+    Ok(())
+}
+
+/// The processors that an exec begins on, if any are named.
+pub(super) fn initial(process: &Process) -> Result<Option<NumberSet>> {
     let at = At::field("process.execCPUAffinity.initial");
     let wanted = process.exec_cpu_affinity().as_ref();
     let list = wanted.and_then(|affinity| affinity.initial().as_deref());
-    if let Some(list) = list.filter(|list| !list.is_empty()) {
-        plan.parent(at, Step::Attribute(Attribute::Affinity(cpus(list, at)?)));
-    }
-    Ok(())
+    list.filter(|list| !list.is_empty()).map(|list| cpus(list, at)).transpose()
 }
 
 fn cpus(list: &str, at: At) -> Result<NumberSet> {

@@ -9,6 +9,12 @@ use crate::oci::container::Record;
 use crate::sys::types::NsKind;
 use oci_spec::runtime::{Process, Spec};
 
+/// What of `process` is worth a line to whoever asks for all (`--debug`), in runc's words.
+pub fn exec_remarks(process: &Process) -> Result<Vec<String>> {
+    let cpus = attributes::initial(process)?;
+    Ok(cpus.iter().map(|cpus| format!("nsexec: affinity: {cpus:#x}")).collect())
+}
+
 const SYS_ADMIN: u64 = 1 << 21;
 
 /// Decides how `process` gets into a running container that was created from `spec`. `available` are

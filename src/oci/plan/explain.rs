@@ -117,7 +117,7 @@ impl Step {
             Self::FindProgram(_) => "find-program",
             Self::CloseFds(_) => "close-fds",
             Self::ExitOnSignals => "exit-on-signals",
-            Self::AwaitStart => "await-start",
+            Self::AwaitStart(_) => "await-start",
             Self::Execve(_) => "execve",
         }
     }
@@ -234,7 +234,7 @@ impl Step {
                 write!(f, "keep descriptors from {first} on out of the program")
             }
             Self::ExitOnSignals => f.write_str("exit on SIGHUP, SIGINT, SIGQUIT and SIGTERM"),
-            Self::AwaitStart => f.write_str("await start"),
+            Self::AwaitStart(_) => f.write_str("await start"),
             Self::Execve(program) => program.fmt(f),
             // The others are formatted by the caller.
             other => f.write_str(other.name()),

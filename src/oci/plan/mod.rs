@@ -19,7 +19,7 @@ mod paths;
 mod process;
 mod seccomp;
 
-pub use exec::exec;
+pub use exec::{exec, exec_remarks};
 pub use explain::explain;
 pub use process::missing_capabilities;
 

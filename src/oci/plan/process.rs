@@ -61,7 +61,8 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     let load = seccomp::load(plan.filter.as_ref(), no_new_privileges);
     let listened_to = plan.listener.is_some();
     chdir(process, plan)?;
-    plan.child(OWN, Step::CloseFds(cx.preserve_fds.saturating_add(3)));
+    let first_closed = cx.preserve_fds.saturating_add(3);
+    plan.child(OWN, Step::CloseFds(first_closed));
     attributes::own(cx, plan)?;
     if !cx.user_namespace {
         attributes::privileged(process, |at, attribute| {
@@ -92,7 +93,7 @@ pub(super) fn steps(cx: &Settings<'_>, plan: &mut Plan) -> Result<()> {
     limits(cx, plan)?;
     plan.child(OWN, Step::Await(Barrier::Go));
     if cx.mode == Some(Mode::Create) {
-        plan.child(OWN, Step::AwaitStart);
+        plan.child(OWN, Step::AwaitStart(first_closed));
     }
     if load != Load::Never && !listened_to {
         plan.child(At::field("linux.seccomp"), Step::Seccomp);

@@ -506,7 +506,7 @@ pub enum Step {
     /// Let the signals that ask a process to end do so, process 1 or not.
     ExitOnSignals,
     /// Wait for `runp start`.
-    AwaitStart,
+    AwaitStart(u32),
     /// Become the user's program.
     Execve(Program),
 }
