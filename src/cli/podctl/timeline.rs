@@ -114,12 +114,13 @@ fn end(status: &ContainerStatus, known: &[Step]) -> Option<Step> {
     })
 }
 
-/// How long a step took: from the one before it in its lane, or of its pod.
+/// How long a step took: from the one before it in its lane. A lane begins where the last step of any
+/// ended, as containers are started one after another.
 fn took(steps: &[Step], index: usize) -> SignedDuration {
     let Some(step) = steps.get(index) else { return SignedDuration::ZERO };
     let before = steps.get(..index).unwrap_or_default();
     let lane = before.iter().rev().find(|other| other.lane == step.lane);
-    let earlier = lane.or_else(|| before.iter().rev().find(|other| other.lane == POD));
+    let earlier = lane.or(before.last());
     earlier.map_or(SignedDuration::ZERO, |earlier| step.at.duration_since(earlier.at))
 }
 
@@ -190,7 +191,7 @@ mod tests {
 AT       TOOK    CONTAINER   STEP        MESSAGE
 +0.0ms   0.0ms   pod         Scheduled   \n\
 +2.0ms   2.0ms   a           Created     \n\
-+3.5ms   3.5ms   b           Created     \n\
++3.5ms   1.5ms   b           Created     \n\
 +4.0ms   2.0ms   a           Started     \n";
         assert_eq!(Writer::default().table(&table(&steps)), shown);
         let trace = trace("web", &steps);
