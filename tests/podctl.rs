@@ -9,6 +9,8 @@ mod instance;
 mod apply;
 #[path = "podctl/bad_input.rs"]
 mod bad_input;
+#[path = "podctl/cni.rs"]
+mod cni;
 #[path = "podctl/crash.rs"]
 mod crash;
 #[path = "podctl/delete.rs"]

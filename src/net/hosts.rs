@@ -2,7 +2,7 @@
 //! the node's own files are parameters.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// One of `spec.hostAliases`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct HostAlias {
 /// `/etc/hosts` of a pod with an address of its own; `domain` is that of a pod with a subdomain
 /// (`<subdomain>.<namespace>.svc.<cluster domain>`).
 pub fn hosts(
-    ip: Option<Ipv4Addr>,
+    ip: Option<IpAddr>,
     hostname: &str,
     domain: Option<&str>,
     aliases: &[HostAlias],
@@ -167,12 +167,12 @@ mod tests {
     #[test]
     fn hosts_end_with_the_pod_and_its_aliases() {
         let alias = HostAlias { ip: "10.1.2.3".into(), hostnames: strings(&["foo", "bar"]) };
-        let file = hosts(Some(Ipv4Addr::new(10, 88, 0, 5)), "web", None, &[alias]);
+        let file = hosts(Some([10, 88, 0, 5].into()), "web", None, &[alias]);
         let end = "fe00::2\tip6-allrouters\n10.88.0.5\tweb\n\n# Entries added by HostAliases.\n\
                    10.1.2.3\tfoo\tbar\n";
         assert!(file.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
         assert!(file.ends_with(end), "{file}");
-        let fqdn = hosts(Some(Ipv4Addr::LOCALHOST), "web", Some("sub.ns.svc.cluster.local"), &[]);
+        let fqdn = hosts(Some([127, 0, 0, 1].into()), "web", Some("sub.ns.svc.cluster.local"), &[]);
         assert!(fqdn.ends_with("127.0.0.1\tweb.sub.ns.svc.cluster.local\tweb\n"), "{fqdn}");
         let node = hosts_of_node("127.0.0.1 localhost\n", &[]);
         let expected = "# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n";

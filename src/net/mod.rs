@@ -1,4 +1,5 @@
-//! The pod network: one address per pod on a bridge of ours, IPv4, no daemon and no plugin.
+//! The pod network: one address per pod on a bridge of ours, IPv4, no daemon and no plugin; or, where
+//! that is asked for, on a network of plugins ([`cni`]).
 //!
 //! [`Bridge::attach`] and [`Bridge::detach`] may run in any number of processes at once and be
 //! killed at any point: leases are files under a lock (`ipam`), every step can be repeated, and
@@ -12,6 +13,7 @@
 mod bridge;
 mod cable;
 mod cidr;
+pub mod cni;
 pub mod hosts;
 mod ipam;
 mod ports;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// How long nft may take; it needs about 5 ms.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Where nft is, before the caller's own PATH: root's tools are not to come from anywhere.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The whole table of a network, with the host ports of the pods that have them, in one
 /// transaction. What an earlier table holds is flushed rather than deleted: nft would wait some

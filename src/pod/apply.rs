@@ -4,7 +4,7 @@
 use super::lock::{self, Told};
 use super::state::{End, PodState};
 use super::store::{self, Locked, Record, Store};
-use super::{Applied, Commit, Config, DeleteOptions, Key, Network, Paths, listing};
+use super::{Applied, CniDirs, Commit, Config, DeleteOptions, Key, Network, Paths, listing};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, Decoded, Fields, Object, Pod, patch};
 use crate::sys::Errno;
@@ -29,13 +29,20 @@ pub struct Settings {
     pub no_network: bool,
     /// `--pod-cidr`.
     pub pod_cidr: Option<String>,
+    /// `--network cni`, and where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni: Option<CniDirs>,
 }
 
 impl Settings {
     /// Keeps them for the pod in `pod_dir`.
     pub(super) fn keep(pod_dir: &Path, config: &Config) -> Result<()> {
         let no_network = config.network == Network::None;
-        let settings = Self { no_network, pod_cidr: config.pod_cidr.clone() };
+        let cni = match &config.network {
+            Network::Cni(dirs) => Some(dirs.clone()),
+            Network::Bridge | Network::None => None,
+        };
+        let settings = Self { no_network, pod_cidr: config.pod_cidr.clone(), cni };
         match settings == Self::default() {
             true => Ok(()),
             false => store::write_json(&pod_dir.join("settings.json"), &settings),
@@ -48,7 +55,11 @@ impl Settings {
         let settings: Self = store::read_json(&pod_dir.join("settings.json"))?.unwrap_or_default();
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
         config.node = node.unwrap_or_default();
-        config.network = if settings.no_network { Network::None } else { Network::Bridge };
+        config.network = match settings.cni {
+            Some(dirs) => Network::Cni(dirs),
+            None if settings.no_network => Network::None,
+            None => Network::Bridge,
+        };
         config.pod_cidr = settings.pod_cidr;
         Ok(config)
     }

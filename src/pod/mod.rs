@@ -52,6 +52,7 @@ mod wake;
 pub mod watch;
 pub mod worker;
 
+pub use crate::net::cni::Dirs as CniDirs;
 pub use listing::Detail;
 pub use usage::{NodeUsage, Usage};
 
@@ -106,13 +107,15 @@ impl Paths {
 }
 
 /// How pods reach the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Network {
     /// The built-in bridge.
     #[default]
     Bridge,
     /// Loopback only.
     None,
+    /// The first network of a directory, by its plugins.
+    Cni(CniDirs),
 }
 
 /// An instance's settings.

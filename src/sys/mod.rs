@@ -23,6 +23,7 @@ pub mod netlink;
 pub mod ns;
 pub mod path;
 pub mod poll;
+pub mod program;
 pub mod seccomp;
 pub mod shared;
 pub mod socket;

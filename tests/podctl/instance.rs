@@ -256,6 +256,21 @@ impl Instance {
         wait_until(&dir, pid).expect("the monitor writes its pid")
     }
 
+    /// Kills the pause of a pod.
+    #[allow(dead_code, reason = "for suites that end sandboxes")]
+    pub fn kill_pause(&self, pod: &str) {
+        let uid = self.get(pod)["metadata"]["uid"].as_str().unwrap().to_owned();
+        let monitor = self.monitor(&uid);
+        let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children"));
+        let is_pause = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "pause\n")
+        };
+        let children = children.unwrap();
+        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        let pause = clone::pidfd_open(pids.into_iter().find(is_pause).unwrap()).unwrap();
+        clone::pidfd_send_signal(&pause, 9).unwrap();
+    }
+
     /// Kills the monitor of a pod, and waits for its end.
     pub fn kill_monitor(&self, pod: &str) -> i32 {
         let wanted: Value =

@@ -81,20 +81,12 @@ spec:
 fn a_dead_sandbox_is_made_anew() {
     let Some(instance) = Instance::new("sandbox") else { return };
     instance.apply(FAILING);
-    let status = instance.wait_for("failing", |status| {
+    instance.wait_for("failing", |status| {
         let all = status["containerStatuses"].as_array();
         all.is_some_and(|all| all.iter().all(|one| one["state"]["running"].is_object()))
             && container(status, "once")["restartCount"] == 1
     });
-    let steady = init_pid(&instance, &status, "steady");
-    let parent = std::fs::read_to_string(format!("/proc/{steady}/stat")).unwrap();
-    let monitor = parent.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().to_owned();
-    let children =
-        std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-    let pause = children.split_whitespace().map(|pid| pid.parse().unwrap()).find(|pid: &i32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "pause\n")
-    });
-    clone::pidfd_send_signal(clone::pidfd_open(pause.unwrap()).unwrap(), 9).unwrap();
+    instance.kill_pause("failing");
     instance.wait_for("failing", |status| {
         let steady = container(status, "steady");
         steady["state"]["running"].is_object() && steady["restartCount"] == 1

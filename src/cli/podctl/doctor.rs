@@ -5,7 +5,7 @@ use super::{Call, Outcome, print};
 use crate::cli::colours::{Colours, Tone};
 use crate::error::Result;
 use crate::oci::cgroup::{Layout, Mode};
-use crate::pod::Network;
+use crate::pod::{CniDirs, Network};
 use crate::sys::fs::read_kernel_file;
 use clap::Args;
 use std::path::Path;
@@ -75,9 +75,13 @@ fn examine(call: &Call) -> Result<Vec<Finding>> {
     all.push(namespaces());
     all.push(overlay(&read("/proc/filesystems")));
     all.push(seccomp(&read("/proc/sys/kernel/seccomp/actions_avail")));
-    if config.network == Network::Bridge {
-        all.push(nft());
-        all.push(forwarding(&read("/proc/sys/net/ipv4/ip_forward")));
+    match &config.network {
+        Network::None => {}
+        Network::Cni(dirs) => all.push(plugins(dirs)),
+        Network::Bridge => {
+            all.push(nft());
+            all.push(forwarding(&read("/proc/sys/net/ipv4/ip_forward")));
+        }
     }
     all.push(inotify(&read("/proc/sys/fs/inotify/max_user_instances")));
     all.extend(disk(&config.paths.lib));
@@ -181,6 +185,18 @@ fn nft() -> Finding {
     let hint = "host ports and ways out of the bridge need it: apt-get install nftables, or give \
                 --network none";
     found(dir.is_some(), State::Failed, "nft", detail, hint)
+}
+
+fn plugins(dirs: &CniDirs) -> Finding {
+    let checked = dirs.check();
+    let is_fine = checked.is_ok();
+    let detail = match checked {
+        Ok(name) => format!("{name}, in {}", dirs.config.display()),
+        Err(error) => error.to_string(),
+    };
+    let hint = "put a network into --cni-conf-dir, and its plugins into --cni-bin-dir: apt-get install \
+                containernetworking-plugins";
+    found(is_fine, State::Failed, "CNI network", detail, hint)
 }
 
 fn forwarding(value: &str) -> Finding {

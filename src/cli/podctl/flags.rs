@@ -7,10 +7,10 @@ use super::{
 };
 pub use crate::cli::parse_duration;
 use crate::error::{Context, Error, Result};
-use crate::pod::{Config, Network, Paths};
-use clap::{Args, Command, Parser, Subcommand};
+use crate::pod::{CniDirs, Config, Network, Paths};
+use clap::{ArgAction, Args, Command, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Runs Kubernetes pods on this machine, without a cluster and without a daemon.
@@ -21,6 +21,14 @@ pub struct Cli {
     pub globals: Globals,
     #[command(subcommand)]
     pub verb: Option<Verb>,
+}
+
+/// `--network`.
+#[derive(Clone, Copy)]
+enum NetworkKind {
+    Bridge,
+    Cni,
+    None,
 }
 
 /// Flags of every verb.
@@ -35,10 +43,23 @@ pub struct Globals {
     /// Name of the node [default: the host's name]
     #[arg(long, global = true, value_name = "NAME")]
     node_name: Option<String>,
-    /// How new pods reach the network: bridge or none
+    /// How new pods reach the network: bridge, cni or none
     #[arg(long, global = true, value_name = "KIND", default_value = "bridge",
         value_parser = parse_network, hide_default_value = true)]
-    network: Network,
+    network: NetworkKind,
+    /// Directory of the networks of --network cni: the first one is taken [default: /etc/cni/net.d]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/etc/cni/net.d",
+        hide_default_value = true
+    )]
+    cni_conf_dir: PathBuf,
+    /// Directory of their plugins; may be repeated [default: /opt/cni/bin, /usr/lib/cni]
+    #[arg(long, global = true, value_name = "DIR", action = ArgAction::Append,
+        default_values = ["/opt/cni/bin", "/usr/lib/cni"], hide_default_value = true)]
+    cni_bin_dir: Vec<PathBuf>,
     /// Subnet of the pods' bridge, where there are no pods yet [default: 10.88.0.0/16 or a free one]
     #[arg(long, global = true, value_name = "CIDR")]
     pod_cidr: Option<String>,
@@ -216,18 +237,31 @@ impl Globals {
         });
         let paths = match given {
             None => Paths::system(),
-            // Monitors run in another directory.
-            Some(root) => Paths::below(
-                &std::path::absolute(&root).doing(|| format!("resolve {}", root.display()))?,
-            ),
+            Some(root) => Paths::below(&absolute(&root)?),
         };
         Ok(Config {
             paths,
             node: self.node_name.clone().map_or_else(host_name, Ok)?,
-            network: self.network,
+            network: self.network()?,
             pod_cidr: self.pod_cidr.clone(),
         })
     }
+
+    fn network(&self) -> Result<Network> {
+        Ok(match self.network {
+            NetworkKind::Bridge => Network::Bridge,
+            NetworkKind::None => Network::None,
+            NetworkKind::Cni => Network::Cni(CniDirs {
+                config: absolute(&self.cni_conf_dir)?,
+                plugins: self.cni_bin_dir.iter().map(|dir| absolute(dir)).collect::<Result<_>>()?,
+            }),
+        })
+    }
+}
+
+/// Monitors run in another directory, and remember it.
+fn absolute(dir: &Path) -> Result<PathBuf> {
+    std::path::absolute(dir).doing(|| format!("resolve {}", dir.display()))
 }
 
 /// The host's name, in lower case as a node's is.
@@ -237,11 +271,12 @@ fn host_name() -> Result<String> {
     name.map(|name| name.to_lowercase()).hint(|| "give --node-name")
 }
 
-fn parse_network(text: &str) -> std::result::Result<Network, String> {
+fn parse_network(text: &str) -> std::result::Result<NetworkKind, String> {
     match text {
-        "bridge" => Ok(Network::Bridge),
-        "none" => Ok(Network::None),
-        _ => Err("must be bridge or none".to_owned()),
+        "bridge" => Ok(NetworkKind::Bridge),
+        "cni" => Ok(NetworkKind::Cni),
+        "none" => Ok(NetworkKind::None),
+        _ => Err("must be bridge, cni or none".to_owned()),
     }
 }
 

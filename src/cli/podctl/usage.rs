@@ -221,7 +221,7 @@ mod tests {
             ),
             (
                 &["--network", "x", "get"],
-                "invalid argument \"x\" for \"--network\" flag: must be bridge or none",
+                "invalid argument \"x\" for \"--network\" flag: must be bridge, cni or none",
             ),
             (
                 &["delete", "po", "x", "--wait=maybe"],

@@ -124,7 +124,8 @@ impl Instance<'_> {
         self.verify_user().map_err(at(StartStage::Config))?;
         let ip = self.state.sandbox.ip.as_deref();
         let given = self.given(ip).map_err(at(StartStage::Config))?;
-        sandbox::restore_hosts(self.place, ip).map_err(at(StartStage::Config))?;
+        sandbox::restore_hosts(self.place, ip.and_then(|ip| ip.parse().ok()))
+            .map_err(at(StartStage::Config))?;
         fault::worker("container: inputs read");
         let user = self.user().map_err(at(StartStage::Create))?;
         self.make_places(&dir).map_err(at(StartStage::Create))?;

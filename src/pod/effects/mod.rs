@@ -7,6 +7,7 @@
 mod container;
 mod image;
 pub mod inputs;
+mod network;
 mod sandbox;
 mod storage;
 mod stuck;
@@ -20,14 +21,14 @@ use super::worker::Reply;
 use super::{Config, admission, fault, logs};
 use crate::error::{Context, Error, Result};
 use crate::kube::{Pod, roster};
-use crate::net::Bridge;
 use crate::oci::bundle::Bundle;
 use crate::oci::ops;
 use k8s_openapi::api::core::v1::Container;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-pub use teardown::{clean_up, detach, forget};
+pub use network::detach;
+pub use teardown::{clean_up, forget};
 
 /// A pod, and where its things are.
 #[derive(Clone, Debug)]
@@ -99,16 +100,6 @@ impl Place {
     fn is_on_host_network(&self) -> bool {
         self.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))
     }
-
-    /// The bridge that the pod is to be on, if it is to be on one.
-    fn bridge(&self) -> Result<Option<Bridge>> {
-        if self.is_on_host_network() || self.config.network == super::Network::None {
-            return Ok(None);
-        }
-        let paths = &self.config.paths;
-        let cidr = self.config.pod_cidr.as_deref();
-        Bridge::open(&paths.lib.join("network"), paths.root.is_none(), cidr).map(Some)
-    }
 }
 
 /// Carries out `action`, and reports.
@@ -126,7 +117,7 @@ pub fn run(place: &Place, state: &PodState, action: &Action, reply: &mut Reply) 
             let id = state::container_id(&place.uid, &container, attempt);
             ops::kill(&place.config.paths.oci, &id, 9, true)
         }
-        Action::ClosePorts { container } => sandbox::close_ports(place, &container),
+        Action::ClosePorts { container } => network::close_ports(place, &container),
         Action::Examine { container, attempt } => {
             let id = state::container_id(&place.uid, &container, attempt);
             let init = state.container(&container).map(|container| container.pid);

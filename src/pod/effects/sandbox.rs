@@ -1,10 +1,9 @@
 //! The sandbox: volumes, the pod's cgroup, pause and its namespaces, the network, and the files
 //! about them that containers see.
 
-use super::{Place, inputs, teardown};
+use super::{Place, inputs, network, teardown};
 use crate::error::{Context, Error, Result};
 use crate::net::hosts::{HostAlias, Resolver, hosts, hosts_of_node, resolv_conf};
-use crate::net::{Bridge, PortMapping, loopback_up};
 use crate::oci::bundle::Bundle;
 use crate::oci::cgroup::stats::page_sizes;
 use crate::oci::ops::{self, CreateOptions};
@@ -16,8 +15,8 @@ use crate::pod::{fault, lock, logs, sandbox, state, translate};
 use crate::sys::{cred, fork, fs};
 use k8s_openapi::api::core::v1 as api;
 use nix::fcntl::OFlag;
-use std::borrow::Cow;
 use std::fs::{DirBuilder, File, Permissions};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -40,7 +39,8 @@ pub fn create(
     if place.bundle(&id).exists() {
         stop(place, attempt).map_err(|error| (SandboxFault::Sandbox, error))?;
     }
-    let aside = Aside::start(place).map_err(|error| (SandboxFault::Network, error))?;
+    network::check(place).map_err(|error| (SandboxFault::Network, error))?;
+    let aside = Aside::start(place).map_err(|error| (SandboxFault::Sandbox, error))?;
     fault::worker("sandbox: network begun");
     let prepared = prepare_volumes(place).and_then(|()| {
         fault::worker("sandbox: volumes made");
@@ -48,17 +48,19 @@ pub fn create(
     });
     fault::worker("sandbox: cgroup made");
     let in_sandbox = |error| (SandboxFault::Sandbox, error);
-    let on_network = |error| (fault_of_network(place), error);
+    let on_network = |error| (network::fault(place), error);
     let made = prepared.and_then(|()| run_pause(place, &id, reply).map_err(in_sandbox));
     // Also before anything is undone: nobody else is to be at work on the pod by then.
     fault::worker("sandbox: pause made");
     let aside = aside.wait().map_err(in_sandbox);
     let ready = made
         .and_then(|pid| aside.map(|()| pid))
-        .and_then(|pid| connect(place, pid).map(|ip| (pid, ip)).map_err(on_network))
+        .and_then(|pid| {
+            network::connect(place, attempt, pid).map(|ip| (pid, ip)).map_err(on_network)
+        })
         .and_then(|(pid, ip)| {
             fault::worker("sandbox: connected");
-            write_hosts(place, ip.as_deref()).map(|()| (pid, ip)).map_err(in_sandbox)
+            write_hosts(place, ip).map(|()| (pid, ip.map(|ip| ip.to_string()))).map_err(in_sandbox)
         });
     ready.map_err(|(fault, error)| match stop(place, attempt) {
         Ok(()) => (fault, error),
@@ -73,11 +75,9 @@ struct Aside(nix::unistd::Pid);
 
 impl Aside {
     fn start(place: &Place) -> Result<Self> {
-        let bridge = place.bridge()?;
         let work = || {
-            let prepare = |bridge: &Bridge| bridge.prepare(&place.uid, &ports(place));
             let done = lock::hold_off(&place.run, place.free_fd())
-                .and_then(|()| bridge.as_ref().map_or(Ok(()), prepare))
+                .and_then(|()| network::prepare(place))
                 .and_then(|()| make_places(place))
                 .and_then(|()| write_files(place));
             done.is_err().into()
@@ -103,12 +103,11 @@ fn make_places(place: &Place) -> Result<()> {
 /// Ends pause and takes the pod off the network. Volumes and the pod's cgroup stay.
 pub fn stop(place: &Place, attempt: u32) -> Result<()> {
     let id = state::sandbox_id(&place.uid, attempt);
+    let left = network::leave(place);
     let ended = ops::delete(&place.config.paths.oci, &id, true).map(drop);
-    // Also without pause: a lease must not outlive its pod.
-    let detached =
-        place.bridge().and_then(|bridge| bridge.map_or(Ok(()), |it| it.detach(&place.uid)));
+    let detached = network::detach(place);
     let removed = remove_tree(&place.bundle(&id));
-    ended.and(detached).and(removed)
+    left.and(ended).and(detached).and(removed)
 }
 
 fn prepare_volumes(place: &Place) -> std::result::Result<(), (SandboxFault, Error)> {
@@ -175,15 +174,6 @@ fn run_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
     ops::run_detached(&bundle, &options).map(|started| started.pid)
 }
 
-/// Whether it is this pod that could not be connected, or none can be.
-fn fault_of_network(place: &Place) -> SandboxFault {
-    let bridge = place.bridge();
-    match bridge.and_then(|bridge| bridge.map_or(Ok(true), |bridge| bridge.is_up())) {
-        Ok(true) => SandboxFault::Sandbox,
-        Ok(false) | Err(_) => SandboxFault::Network,
-    }
-}
-
 /// A directory with pause alone. Below the store, not below `run`, which may be mounted noexec.
 fn pause_rootfs(place: &Place) -> Result<PathBuf> {
     let rootfs = place.dir.join("sandbox");
@@ -230,48 +220,8 @@ fn hold_output(place: &Place, reply: &mut Reply) -> Result<u32> {
     Ok(count.unsigned_abs())
 }
 
-/// The pod's address; `None` where it has none of its own.
-fn connect(place: &Place, pid: i32) -> Result<Option<String>> {
-    if place.is_on_host_network() {
-        return Ok(None);
-    }
-    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
-    let netns = fs::open(&path, OFlag::O_RDONLY, 0).doing(|| format!("open {}", path.display()))?;
-    match place.bridge()? {
-        None => loopback_up(netns.as_fd()).map(|()| None),
-        Some(bridge) => {
-            let attached = bridge.attach(&place.uid, netns.as_fd(), &ports(place))?;
-            Ok(Some(attached.ip.to_string()))
-        }
-    }
-}
-
-/// Takes no new connection to the host ports of a container.
-pub fn close_ports(place: &Place, container: &str) -> Result<()> {
-    let Some(bridge) = place.bridge()? else { return Ok(()) };
-    bridge.close_ports(&place.uid, &ports_of(&[place.container(container)?]))
-}
-
-fn ports(place: &Place) -> Vec<PortMapping> {
-    ports_of(&place.containers())
-}
-
-fn ports_of(containers: &[Cow<'_, api::Container>]) -> Vec<PortMapping> {
-    let mapping = |port: &api::ContainerPort| {
-        let host_port = port.host_port.filter(|port| *port != 0)?;
-        Some(PortMapping {
-            protocol: port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
-            host_ip: port.host_ip.as_ref().and_then(|ip| ip.parse().ok()),
-            host_port: u16::try_from(host_port).ok()?,
-            container_port: u16::try_from(port.container_port).ok()?,
-        })
-    };
-    let ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
-    ports.filter_map(mapping).collect()
-}
-
 /// `/etc/hosts` of the pod, which has its address.
-fn write_hosts(place: &Place, ip: Option<&str>) -> Result<()> {
+fn write_hosts(place: &Place, ip: Option<IpAddr>) -> Result<()> {
     write_file(place, "hosts", &hosts_file(place, ip)?)?;
     // Written aside, or not: then this says why.
     match place.dir.join("resolv.conf").exists() {
@@ -306,7 +256,7 @@ fn write_file(place: &Place, name: &str, content: &str) -> Result<()> {
 
 /// Undoes what a container has made of `/etc/hosts`: the kubelet writes it before each start. In
 /// place, as other containers have the file mounted; it is not theirs to replace.
-pub fn restore_hosts(place: &Place, ip: Option<&str>) -> Result<()> {
+pub fn restore_hosts(place: &Place, ip: Option<IpAddr>) -> Result<()> {
     let (path, wanted) = (place.dir.join("hosts"), hosts_file(place, ip)?);
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let restore = || -> Result<()> {
@@ -321,7 +271,7 @@ pub fn restore_hosts(place: &Place, ip: Option<&str>) -> Result<()> {
     restore().doing(|| format!("write {}", path.display()))
 }
 
-fn hosts_file(place: &Place, ip: Option<&str>) -> Result<String> {
+fn hosts_file(place: &Place, ip: Option<IpAddr>) -> Result<String> {
     let spec = place.pod.spec.as_ref();
     let aliases = spec.and_then(|spec| spec.host_aliases.as_deref()).unwrap_or_default();
     let alias = |alias: &api::HostAlias| HostAlias {
@@ -333,7 +283,7 @@ fn hosts_file(place: &Place, ip: Option<&str>) -> Result<String> {
         return Ok(hosts_of_node(&host_file("/etc/hosts")?, &aliases));
     }
     let (hostname, domain) = (names::hostname(&place.pod), names::domain(&place.pod));
-    Ok(hosts(ip.and_then(|ip| ip.parse().ok()), hostname, domain.as_deref(), &aliases))
+    Ok(hosts(ip, hostname, domain.as_deref(), &aliases))
 }
 
 /// `spec.dnsConfig`, the options as they stand in the file.

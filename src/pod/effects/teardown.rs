@@ -1,7 +1,7 @@
 //! The end of a pod: whatever any of its steps may have left, found by names that follow from its
 //! uid. Every part is tried, whatever becomes of the others.
 
-use super::{Place, sandbox};
+use super::{Place, network, sandbox};
 use crate::error::{Context, Error, Kind, Result};
 use crate::oci::cgroup::{Cgroup, Layout};
 use crate::oci::ops;
@@ -13,10 +13,13 @@ use std::path::Path;
 
 /// Removes everything but the pod's record and its logs; the logs too if the record is to follow.
 pub fn tear_down(place: &Place) -> Result<()> {
+    // What plugins cannot undo is tried again after the record, too, where force is used.
+    let left = network::leave(place).err().filter(|_| !is_forced(place));
     let failures = std::thread::scope(|scope| {
         // The kernel takes its time for links, for processes and for cgroups.
-        let network = (!is_forced(place)).then(|| scope.spawn(|| detach(place)));
+        let network = (!is_forced(place)).then(|| scope.spawn(|| network::detach(place)));
         let mut failures = remove_parts(place);
+        failures.extend(left);
         failures.extend(network.and_then(|network| joined(network.join()).err()));
         failures
     });
@@ -56,11 +59,6 @@ fn is_forced(place: &Place) -> bool {
     place.pod.metadata.deletion_grace_period_seconds == Some(0)
 }
 
-/// Takes the pod off the network.
-pub fn detach(place: &Place) -> Result<()> {
-    place.bridge()?.map_or(Ok(()), |bridge| bridge.detach(&place.uid))
-}
-
 /// Ends and deletes every OCI container of the pod, side by side.
 fn end_containers(place: &Place) -> Result<()> {
     let ids = bundle_ids(place)?;
@@ -96,7 +94,7 @@ pub fn clean_up(place: &Place, ear: File) -> Result<()> {
         store.remove(namespace.unwrap_or_default(), name.unwrap_or_default(), &place.uid)?;
     drop(ear);
     fault::monitor("removal: record gone");
-    detach(place)?;
+    network::detach(place)?;
     fault::monitor("removal: network gone");
     remove_tree(&place.run)?;
     bury(&tombstone)?;
