@@ -221,6 +221,28 @@ END
     assert_eq!(section(&out, "delete"), "the end\n", "{out}");
 }
 
+/// As in a container that shares the host's bus and no more of /run.
+#[test]
+fn the_systems_bus_will_do() {
+    if !Path::new("/usr/bin/dbus-daemon").exists() {
+        eprintln!("SKIP the_systems_bus_will_do: dbus is not installed");
+        return;
+    }
+    let script = "
+        systemctl start --job-mode=ignore-dependencies dbus.socket dbus.service
+        mv /run/systemd/private /run/systemd/hidden
+        echo == create
+        runp create one && runp update --pids-limit 30 one
+        cat $(find /sys/fs/cgroup -path '*system.slice/runp-one.scope/pids.max')
+        echo == delete
+        runp delete -f one
+        find /sys/fs/cgroup -name '*runp*'
+    ";
+    let Some(out) = booted("systemd-bus", |_| (), script) else { return };
+    assert_eq!(section(&out, "create"), "30\n", "{out}");
+    assert_eq!(section(&out, "delete"), "the end\n", "{out}");
+}
+
 #[test]
 fn without_systemd_it_is_said() {
     let Some(mut case) = Case::new("no-systemd") else { return };

@@ -1,7 +1,7 @@
 //! A connection to a systemd manager over the socket it keeps for systemctl: no bus daemon needed,
-//! and signals come unasked.
+//! and signals come unasked. Where that socket is not to be seen, over the system's bus.
 
-use super::wire::{self, Call, Message, PROLOGUE};
+use super::wire::{self, Call, Encoder, Message, PROLOGUE, Peer};
 use crate::error::{Context, Error, Result};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -48,6 +48,18 @@ impl Bus {
         Ok(bus)
     }
 
+    /// Connects to the system's manager over its bus, where signals come to who has asked for them.
+    pub fn connect_by_daemon(path: &Path, uid: u32) -> Result<Self> {
+        let mut bus = Self::connect(path, uid)?;
+        let nothing = |method| Call { method, signature: "", body: Encoder::default() };
+        bus.call_of(Peer::Daemon, &nothing("Hello"))??;
+        let mut body = Encoder::default();
+        body.text("type='signal',sender='org.freedesktop.systemd1',member='JobRemoved'");
+        bus.call_of(Peer::Daemon, &Call { method: "AddMatch", signature: "s", body })??;
+        bus.call(&nothing("Subscribe"))??;
+        Ok(bus)
+    }
+
     /// SASL EXTERNAL: who we are is what the kernel says of the socket. The end of it is sent along
     /// and not after the answer: systemd looks at a message that it has read together with `BEGIN`
     /// only when more comes.
@@ -67,11 +79,19 @@ impl Bus {
         Err(Error::system(format!("not let in: {said}")))
     }
 
-    /// Calls a method and waits for its answer.
+    /// Calls a method of the manager and waits for its answer.
     pub fn call(&mut self, call: &Call<'_>) -> Result<std::result::Result<Message, Refusal>> {
+        self.call_of(Peer::Manager, call)
+    }
+
+    fn call_of(
+        &mut self,
+        peer: Peer,
+        call: &Call<'_>,
+    ) -> Result<std::result::Result<Message, Refusal>> {
         let doing = || format!("ask systemd for {}", call.method);
         self.serial += 1;
-        self.socket.write_all(&call.message(self.serial)).doing(doing)?;
+        self.socket.write_all(&call.message(peer, self.serial)).doing(doing)?;
         loop {
             let mut message = self.receive().doing(doing)?;
             if message.reply_to != self.serial {

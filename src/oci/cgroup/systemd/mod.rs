@@ -13,7 +13,7 @@ mod wire;
 use super::{Cgroup, Dir, Layout, Mode};
 use crate::error::{Context, Error, Result};
 use crate::sys::clone::{self, Forked};
-use crate::sys::cred;
+use crate::sys::{Errno, cred};
 use bus::Bus;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
@@ -145,10 +145,21 @@ impl Cgroup {
     }
 }
 
+/// By its own socket, which whoever shares only the bus with the host has not.
+fn system_manager() -> Result<Bus> {
+    let uid = cred::geteuid();
+    Bus::connect(Path::new("/run/systemd/private"), uid).or_else(|error| {
+        match Bus::connect_by_daemon(Path::new("/run/dbus/system_bus_socket"), uid) {
+            Err(missing) if missing.errno() == Some(Errno::ENOENT) => Err(error),
+            connected => connected,
+        }
+    })
+}
+
 impl Unit {
     fn connect(&self) -> Result<Bus> {
         match self.user {
-            None => Bus::connect(Path::new("/run/systemd/private"), cred::geteuid()),
+            None => system_manager(),
             Some(uid) => {
                 let dir = std::env::var_os("XDG_RUNTIME_DIR")
                     .map_or_else(|| PathBuf::from(format!("/run/user/{uid}")), PathBuf::from);

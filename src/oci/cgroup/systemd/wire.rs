@@ -154,7 +154,32 @@ impl Encoder {
     }
 }
 
-/// A method of systemd's manager, to be called.
+/// Whose methods are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// systemd's manager.
+    Manager,
+    /// The bus that lies between.
+    Daemon,
+}
+
+impl Peer {
+    /// Its object, its name on a bus, and its interface.
+    fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Manager => [
+                "/org/freedesktop/systemd1",
+                "org.freedesktop.systemd1",
+                "org.freedesktop.systemd1.Manager",
+            ],
+            Self::Daemon => {
+                ["/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus"]
+            }
+        }
+    }
+}
+
+/// A method to be called.
 pub struct Call<'a> {
     /// Its name.
     pub method: &'a str,
@@ -181,14 +206,15 @@ pub const ERROR: u8 = 3;
 
 impl Call<'_> {
     /// The whole message.
-    pub fn message(&self, serial: u32) -> Vec<u8> {
+    pub fn message(&self, peer: Peer, serial: u32) -> Vec<u8> {
+        let [object, name, interface] = peer.names();
         let mut message = Encoder::default();
         message.0.extend([b'l', METHOD_CALL, 0, 1]);
         message.number(self.body.0.len() as u32).number(serial);
         let texts = [
-            (field::PATH, "o", "/org/freedesktop/systemd1"),
-            (field::DESTINATION, "s", "org.freedesktop.systemd1"),
-            (field::INTERFACE, "s", "org.freedesktop.systemd1.Manager"),
+            (field::PATH, "o", object),
+            (field::DESTINATION, "s", name),
+            (field::INTERFACE, "s", interface),
             (field::MEMBER, "s", self.method),
         ];
         message.array(8, |fields| {
@@ -356,7 +382,7 @@ mod tests {
         let mut body = Encoder::default();
         body.text("x.scope").text("replace");
         let call = Call { method: "StopUnit", signature: "ss", body };
-        let bytes = call.message(3);
+        let bytes = call.message(Peer::Manager, 3);
         let prologue: [u8; PROLOGUE] = bytes[..PROLOGUE].try_into().unwrap();
         let (fields, length) = lengths(&prologue).unwrap();
         assert_eq!(bytes.len(), PROLOGUE + fields + length);
