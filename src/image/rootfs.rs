@@ -22,9 +22,8 @@ pub fn overlay(image: &Image, scratch: &Path) -> Vec<String> {
     if image.is_host() {
         return vec![lower, UPPER_TMPFS.into()];
     }
-    let upper = format!("upperdir={}", scratch.join("upper").display());
-    let work = format!("workdir={}", scratch.join("work").display());
-    vec![lower, upper, work]
+    let dir = |name| scratch.join(name).to_string_lossy().replace('\\', "\\\\");
+    vec![lower, format!("upperdir={}", dir("upper")), format!("workdir={}", dir("work"))]
 }
 
 /// The option that names layers given lowest first; alone, of several layers that are only read.

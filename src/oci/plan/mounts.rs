@@ -343,17 +343,19 @@ fn overlay_options<'a>(
     let given = options.data.iter().map(|(key, value)| (*key, value.map(Cow::Borrowed)));
     let mut all: Vec<_> = given.collect();
     if let (true, Target::Root(root)) = (options.scratch, target) {
+        // As in each of an overlay's directories, backslashes escape.
+        let root = root.to_string_lossy().replace('\\', "\\\\");
         for (key, name) in [("upperdir", "upper"), ("workdir", "work")] {
-            all.push((key, Some(format!("{}/{name}", root.to_string_lossy()).into())));
+            all.push((key, Some(format!("{root}/{name}").into())));
         }
     }
     all
 }
 
-/// `key=value,flag`.
+/// `key=value,flag`; an overlay takes escaped commas for those of a name.
 fn whole(options: &[(&str, Option<Cow<'_, str>>)], at: At) -> Result<CString> {
     let one = |(key, value): &(&str, Option<Cow<'_, str>>)| match value {
-        Some(value) => format!("{key}={value}"),
+        Some(value) => format!("{key}={}", value.replace(',', "\\,")),
         None => (*key).to_owned(),
     };
     cstring(options.iter().map(one).collect::<Vec<_>>().join(","), at)
@@ -511,10 +513,10 @@ mod tests {
     fn an_upper_directory_on_tmpfs_lies_below_the_root() {
         let options = ["lowerdir=/".to_owned(), "volatile".into(), "runp.upper=tmpfs".into()];
         let options = options::parse(&options).unwrap();
-        let target = Target::Root(c"/bundle/rootfs".into());
+        let target = Target::Root(c"/a\\b,c/rootfs".into());
         let whole = whole(&overlay_options(&options, &target), At::default()).unwrap();
         let expected =
-            c"lowerdir=/,volatile,upperdir=/bundle/rootfs/upper,workdir=/bundle/rootfs/work";
+            c"lowerdir=/,volatile,upperdir=/a\\\\b\\,c/rootfs/upper,workdir=/a\\\\b\\,c/rootfs/work";
         assert_eq!(whole.as_c_str(), expected);
     }
 
