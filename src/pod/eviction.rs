@@ -41,6 +41,8 @@ pub struct Usage {
     pub volumes: BTreeMap<String, u64>,
     /// Of each container's writable layer and logs.
     pub containers: BTreeMap<String, u64>,
+    /// Of what else its containers may write: `/etc/hosts` and their termination messages.
+    pub files: u64,
 }
 
 /// Whether a volume is on the node's disk, and the pod's own.
@@ -112,7 +114,8 @@ fn excess(pod: &Pod, usage: &Usage) -> Option<String> {
             ));
         }
     }
-    let total: u64 = usage.volumes.values().chain(usage.containers.values()).sum();
+    let parts = usage.volumes.values().chain(usage.containers.values());
+    let total = parts.sum::<u64>() + usage.files;
     if let Some(limit) = resources::total_limit(pod, STORAGE).filter(|it| exceeds(total, *it)) {
         let story = "Pod ephemeral local storage usage exceeds the total limit of containers";
         return Some(format!("{story} {limit}. "));
@@ -148,18 +151,21 @@ mod tests {
         }}))
         .unwrap();
         assert!(is_limited(&pod));
-        let judge = |volumes: &[(&str, u64)], containers: &[(&str, u64)]| {
+        let judge_with = |files, volumes: &[(&str, u64)], containers: &[(&str, u64)]| {
             let of = |all: &[(&str, u64)]| {
                 all.iter().map(|(name, kib)| ((*name).into(), kib << 10)).collect()
             };
-            let usage = Usage { volumes: of(volumes), containers: of(containers) };
+            let usage = Usage { volumes: of(volumes), containers: of(containers), files };
             excess(&pod, &usage).unwrap_or_default()
         };
+        let judge = |volumes: &[_], containers: &[_]| judge_with(0, volumes, containers);
         assert_eq!(judge(&[("cache", 2048), ("free", 1024)], &[("a", 1024)]), "");
         let cache = "Usage of EmptyDir volume \"cache\" exceeds the limit \"2Mi\". ";
         assert_eq!(judge(&[("cache", 2049)], &[]), cache);
         let total = "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ";
         assert_eq!(judge(&[("free", 3072)], &[("a", 512), ("b", 513)]), total);
+        assert_eq!(judge(&[("free", 3072)], &[("a", 512), ("b", 512)]), "");
+        assert_eq!(judge_with(1, &[("free", 3072)], &[("a", 512), ("b", 512)]), total);
         let one = "Container a exceeded its local ephemeral storage limit \"1Mi\". ";
         assert_eq!(judge(&[], &[("a", 1025), ("b", 1025)]), one);
         let free: Pod = serde_json::from_value(json!({"spec": {

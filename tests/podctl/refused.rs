@@ -29,6 +29,16 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: message}
+spec:
+  containers:
+  - name: web
+    image: host
+    command: [sh, -c, "head -c 3000000 /dev/zero > /dev/termination-log; exec sleep 1000"]
+    resources: {limits: {ephemeral-storage: 2Mi}}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: logs}
 spec:
   containers:
@@ -54,7 +64,8 @@ fn a_pod_that_outgrows_its_own_limits_is_evicted() {
     let volume = "Usage of EmptyDir volume \"cache\" exceeds the limit \"2Mi\". ";
     let layer = "Container web exceeded its local ephemeral storage limit \"2Mi\". ";
     let total = "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ";
-    for (pod, message) in [("volume", volume), ("layer", layer), ("logs", total)] {
+    let all = [("volume", volume), ("layer", layer), ("message", total), ("logs", total)];
+    for (pod, message) in all {
         let status = instance.wait_for(pod, |status| status["phase"] == "Failed");
         assert_eq!((&status["reason"], &status["message"]), (&"Evicted".into(), &message.into()));
         instance.wait_told(pod, "Evicted");
@@ -63,7 +74,7 @@ fn a_pod_that_outgrows_its_own_limits_is_evicted() {
     }
     // What is evicted is told to go, and has time to.
     assert_eq!(std::fs::read_to_string(dir.join("volume")).unwrap(), "term\n");
-    for pod in ["volume", "layer", "logs"] {
+    for (pod, _) in all {
         instance.delete(pod);
     }
     instance.assert_nothing_left();

@@ -7,6 +7,7 @@ use crate::pod::eviction::{Usage, counts};
 use crate::pod::state::{ContainerState, PodState};
 use crate::pod::volumes::{self, Dirs};
 use crate::sys::tree;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Measures it.
@@ -23,6 +24,10 @@ pub fn measure(place: &Place, state: &PodState) -> Result<Usage> {
         let logs = on_disk(&place.logs().join(&container.name))?;
         usage.containers.insert(container.name.clone(), logs + layer(place, container)?);
     }
+    // Blocks are of 512 bytes, inode(7).
+    let hosts =
+        std::fs::symlink_metadata(place.dir.join("hosts")).map_or(0, |is| is.blocks() * 512);
+    usage.files = hosts + on_disk(&place.dir.join("termination"))?;
     Ok(usage)
 }
 
