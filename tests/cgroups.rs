@@ -145,6 +145,25 @@ fn a_pod_is_removed_with_what_it_holds() {
     child.wait().unwrap();
 }
 
+/// Our writing to each would have the kernel look at all cpusets and tasks of the machine.
+#[test]
+fn a_pods_containers_have_their_cpusets_from_the_kernel() {
+    let Some(case) = Case::new("cpuset") else { return };
+    if case.v2() {
+        println!("SKIP a_pods_containers_have_their_cpusets_from_the_kernel: this host has no v1");
+        return;
+    }
+    case.cgroup.make(true).unwrap();
+    let (cpus, mems) = (case.read("cpuset.cpus"), case.read("cpuset.mems"));
+    let container = case.dir("cpuset").join("container");
+    std::fs::create_dir(&container).unwrap();
+    let read = |file: &str| std::fs::read_to_string(container.join(file)).unwrap();
+    assert_eq!((read("cpuset.cpus").trim(), read("cpuset.mems").trim()), (&*cpus, &*mems));
+    assert!(!cpus.is_empty() && !mems.is_empty());
+    case.cgroup.remove().unwrap();
+    assert_eq!(case.left(), 0);
+}
+
 #[test]
 fn a_child_is_born_inside_and_enters_the_rest() {
     let Some(case) = Case::new("enter") else { return };

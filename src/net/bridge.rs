@@ -9,7 +9,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+    InfoBridge, InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use std::net::{IpAddr, Ipv4Addr};
@@ -40,7 +40,11 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>> {
 pub fn create(socket: &mut Socket, name: &str, cidr: Cidr) -> Result<u32> {
     let doing = || format!("make bridge {name} with {}/{}", cidr.gateway(), cidr.prefix);
     let mut link = named(name);
-    link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+    // Watching who listens to which multicast, the kernel would go through all ports for each new one,
+    // to no avail: without a querier it sends multicasts to all of them anyway.
+    let watch = InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)]);
+    let info = vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(watch)];
+    link.attributes.push(LinkAttribute::LinkInfo(info));
     // Given, or a bridge takes the lowest address of its ports, and changes it with them.
     link.attributes.push(LinkAttribute::Address(mac(cidr.gateway()).to_vec()));
     let made = socket.call_one(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL);
