@@ -29,5 +29,7 @@ mod proxy;
 mod reasons;
 #[path = "images_pull/registry.rs"]
 mod registry;
+#[path = "images_pull/socks.rs"]
+mod socks;
 #[path = "images_pull/verbs.rs"]
 mod verbs;

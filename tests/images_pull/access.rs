@@ -4,6 +4,7 @@
 use crate::build::{Scene, sh, skip};
 use crate::proxy::{Fault, Proxy};
 use crate::registry::{Registry, Setup, assert_app, pull_anonymously, pull_with};
+use crate::socks::Socks;
 use runp::image::registry::Keyring;
 use std::fs;
 use std::path::Path;
@@ -205,6 +206,39 @@ fn certificates_of_the_machine_and_of_the_registry() {
     let seen = proxy.seen("CONNECT").len();
     fails(&podctl(dir.path(), "registry.test:5000/other:1", &env, ""), "lookup registry.test");
     assert_eq!(proxy.seen("CONNECT").len(), seen);
+}
+
+#[test]
+fn socks_proxies_are_asked_by_name_or_by_address() {
+    if skip(&["skopeo", "docker-registry"]) {
+        return;
+    }
+    let registry = Registry::with(&Setup { tls: true, ..Setup::default() });
+    registry.push_app("app:1", "");
+    let ca = registry.dir.path().join("ca.crt").display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let socks = Socks::before(registry.port);
+    let port = socks.port;
+    let through = |scheme: &str, name: &str, setup: &str| {
+        let url = format!("{scheme}://user:secret@127.0.0.1:{port}");
+        let env = [("SSL_CERT_FILE", ca.as_str()), ("ALL_PROXY", url.as_str())];
+        let done = podctl(dir.path(), name, &env, setup);
+        drop(fs::remove_dir_all(dir.path().join("root")));
+        done
+    };
+    // Nobody here knows the name.
+    pulls(&through("socks5h", "registry.test:5000/app:1", ""));
+    assert_eq!(socks.asked(), ["user:secret", "registry.test:5000"]);
+    fails(&through("socks5", "registry.test:5000/app:1", ""), "lookup registry.test");
+    assert!(socks.asked().is_empty());
+    let hosts = "echo '192.0.2.7 registry.test' > hosts; mount --bind hosts /etc/hosts";
+    pulls(&through("socks5", "registry.test:5000/app:1", hosts));
+    assert_eq!(socks.asked(), ["user:secret", "192.0.2.7:5000"]);
+    fails(&through("socks5h", "refused.test:5000/app:1", ""), "connection refused");
+    let url = format!("socks5h://user:wrong@127.0.0.1:{port}");
+    let failed = podctl(dir.path(), "registry.test:5000/app:1", &[("ALL_PROXY", &url)], "");
+    fails(&failed, "failed to resolve reference");
+    assert!(!String::from_utf8_lossy(&failed.stderr).contains("wrong"));
 }
 
 #[test]

@@ -220,8 +220,13 @@ fn relay(
 
 /// What an HTTP proxy does for CONNECT: bytes both ways, wherever they were to go.
 fn tunnel(mut client: TcpStream, upstream: u16) -> std::io::Result<()> {
-    let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    join(client, upstream)
+}
+
+/// Hands everything on, both ways.
+pub fn join(mut client: TcpStream, upstream: u16) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     std::thread::spawn(move || {
         drop(std::io::copy(&mut from_client, &mut to_server));

@@ -13,7 +13,7 @@ use ureq::http::{self, Method, StatusCode, Uri, header};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Proxy, ProxyProtocol};
+use ureq::{Agent, Proxy};
 
 /// Certificates of a registry's own, by its name.
 const CERTS: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -387,13 +387,8 @@ fn proxy(scheme: &str) -> Result<Option<Proxy>> {
     let what = || format!("the proxy of the environment, {shown}");
     let refused = |error: ureq::Error| Error::user(error.to_string()).doing(what());
     let parsed = Proxy::new(&given).map_err(refused)?;
-    let mut builder = Proxy::builder(match parsed.protocol() {
-        ProxyProtocol::Http | ProxyProtocol::Https => parsed.protocol(),
-        other => {
-            return Err(Error::user(format!("{other} proxies are not supported")).doing(what()));
-        }
-    });
-    builder = builder.host(parsed.host()).port(parsed.port());
+    // curl's names: socks5 and socks4 look names up here, socks5h and socks4a at the proxy.
+    let mut builder = Proxy::builder(parsed.protocol()).host(parsed.host()).port(parsed.port());
     if let (Some(name), Some(password)) = (parsed.username(), parsed.password()) {
         builder = builder.username(name).password(password);
     }
