@@ -52,7 +52,7 @@ fn main() {
     measured(vec![bundle.exec(), version(&empty), size()]);
     measured(pod::figures(&bundle.dir.join("rootfs")));
     measured(read::figures(&empty));
-    measured(many::figures());
+    measured(many::figures(&floor::Floor::new(&bundle.dir.join("rootfs"))));
     measured(image::figures());
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&figures).expect("figures are plain data");
