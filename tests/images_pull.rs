@@ -11,6 +11,8 @@ mod instance;
 
 #[path = "images_pull/access.rs"]
 mod access;
+#[path = "images_pull/collect.rs"]
+mod collect;
 #[path = "images_pull/config.rs"]
 mod config;
 #[path = "images_pull/faults.rs"]

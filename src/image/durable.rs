@@ -2,10 +2,11 @@
 //!
 //! A pull does not wait for the disk: that would take longer than all the rest of it, and a process
 //! that is killed loses nothing that it has written. Only when the machine itself goes down may
-//! files be missing or short. So the index says of what a pull brought in which boot that was, until
-//! somebody has waited for the disk: every load does, and `podctl gc`. In any other boot an image
-//! that still has that mark is not trusted: who wants it first unpacks it anew from its blobs, whose
-//! digests say whether they are whole. If they are not, it is forgotten, and pulled again.
+//! files be missing or short. The index itself never is ([`Store::write_index`]): it says of what a
+//! pull brought in which boot that was, until somebody has waited for the disk: every load does, and
+//! `podctl gc`. In any other boot an image that still has that mark is not trusted: who wants it
+//! first unpacks it anew from its blobs, whose digests say whether they are whole. If they are not,
+//! it is forgotten, and pulled again.
 
 use super::digest::{Digest, Hashing};
 use super::ingest::Ingest;

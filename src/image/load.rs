@@ -6,7 +6,7 @@ use super::archive::{Blob, Source};
 use super::digest::{Digest, Hashing};
 use super::ingest::Ingest;
 use super::layers::{Layers, check_digest};
-use super::store::{Incoming, digest, parse};
+use super::store::{Incoming, Origin, digest, parse};
 use super::{Reference, platform};
 use crate::error::{Context, Error, Result};
 use oci_spec::image::{
@@ -58,7 +58,7 @@ fn oci(
         let what = || name.as_ref().map_or_else(|| "image".to_owned(), Reference::to_string);
         let (chosen, index) = choose(source, descriptor).doing(what)?;
         let (manifest, size) = oci_image(ingest, source, &chosen).doing(what)?;
-        images.push(Incoming { manifest, size, name, index, unsynced: None });
+        images.push(Incoming { manifest, size, name, index, origin: Origin::User, unsynced: None });
     }
     if images.is_empty() { Err(platform::none(&others)) } else { Ok(images) }
 }
@@ -156,8 +156,14 @@ fn docker(ingest: &Ingest<'_>, source: &Source, manifest: &[u8]) -> Result<Vec<I
         let what = || tags.first().cloned().unwrap_or_else(|| image.config.clone());
         let (manifest, size) = docker_image(ingest, source, image).doing(what)?;
         let manifest = || manifest.clone();
-        let entry =
-            |name| Incoming { manifest: manifest(), size, name, index: None, unsynced: None };
+        let entry = |name| Incoming {
+            manifest: manifest(),
+            size,
+            name,
+            index: None,
+            origin: Origin::User,
+            unsynced: None,
+        };
         if tags.is_empty() {
             incoming.push(entry(None));
         }

@@ -64,6 +64,8 @@ pub struct Image {
     pub size: u64,
     /// When it came into the store, seconds since the epoch.
     pub loaded: u64,
+    /// All that the store has of it is from registries: no archive, no name that somebody gave it.
+    pub is_pulled: bool,
 }
 
 /// How far work is that others look at meanwhile. A total of 0 is one that is not known.
@@ -102,6 +104,7 @@ pub fn host() -> Image {
         layers: vec!["/".into()],
         size: 0,
         loaded: 0,
+        is_pulled: false,
     }
 }
 

@@ -10,7 +10,7 @@ use super::download::{Download, Shared};
 use super::ingest::Ingest;
 use super::layers::{Layers, check_digest};
 use super::registry::{self, Failure, Keyring, Source};
-use super::store::{Incoming, Store, digest, parse};
+use super::store::{Incoming, Origin, Store, digest, parse};
 use super::{Image, Reference, durable, platform};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
@@ -180,6 +180,7 @@ fn pull_from(
         size: bytes.len() as u64,
         name: Some(reference.clone()),
         index,
+        origin: Origin::Registry,
         unsynced: Some(durable::mark()?),
     };
     ingest.publish(&[incoming])?;

@@ -8,6 +8,7 @@ use crate::error::{Context, Result};
 use crate::sys::{fs, inode};
 use nix::fcntl::OFlag;
 use oci_spec::image::Descriptor;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 /// Parts of blobs stay whatever their age.
@@ -22,6 +23,29 @@ pub struct Usage {
     pub layers: u64,
     /// Work in progress, and parts of downloads.
     pub unfinished: u64,
+}
+
+/// Images on their way out, and what goes with each.
+pub struct Removals<'a> {
+    store: &'a Store,
+    /// How many images need a blob or a layer.
+    needed: HashMap<String, usize>,
+}
+
+impl Removals<'_> {
+    /// Bytes on disk that go with the image, once those before it are gone: what other images need,
+    /// stays.
+    pub fn add(&mut self, image: &Image) -> Result<u64> {
+        let (blobs, layers) = self.store.needs(&Digest::parse(&image.manifest)?)?;
+        let mut freed = 0;
+        for name in blobs.into_iter().chain(layers).collect::<HashSet<_>>() {
+            if let Some(needed) = self.needed.get_mut(&name) {
+                *needed -= 1;
+                freed += if *needed == 0 { ingest::usage(&self.store.path(&name)) } else { 0 };
+            }
+        }
+        Ok(freed)
+    }
 }
 
 /// The file system that the store is on, in bytes.
@@ -116,6 +140,21 @@ impl Store {
         let freed = swept.doing(|| "sweep the image store")?;
         self.settle()?;
         Ok(freed)
+    }
+
+    /// No image is on its way out yet.
+    pub fn removals(&self) -> Result<Removals<'_>> {
+        let index = self.index()?;
+        let manifests: HashSet<&str> =
+            index.manifests().iter().map(|entry| entry.digest().as_ref()).collect();
+        let mut needed = HashMap::new();
+        for manifest in manifests {
+            let (blobs, layers) = self.needs(&Digest::parse(manifest)?)?;
+            for name in blobs.into_iter().chain(layers).collect::<HashSet<_>>() {
+                *needed.entry(name).or_default() += 1;
+            }
+        }
+        Ok(Removals { store: self, needed })
     }
 
     /// What the store takes on disk.

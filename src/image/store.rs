@@ -32,6 +32,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// When an image came into the store, seconds since the epoch.
 const LOADED: &str = "runp.loaded";
+/// A registry gave the image, and can give it again.
+const PULLED: &str = "runp.pulled";
 /// The multi-platform index that an image was chosen from.
 const INDEX: &str = "runp.index";
 
@@ -47,8 +49,17 @@ pub(super) struct Incoming {
     pub(super) size: u64,
     pub(super) name: Option<Reference>,
     pub(super) index: Option<Digest>,
+    pub(super) origin: Origin,
     /// Set until it is known to be on the disk.
     pub(super) unsynced: Option<String>,
+}
+
+/// Where an image, or a name of it, comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Registry,
+    /// A person who loaded or named it.
+    User,
 }
 
 impl Store {
@@ -150,7 +161,14 @@ impl Store {
         let size = std::fs::metadata(self.blob(&manifest)).doing(what)?.len();
         let index = image.index.as_deref().map(Digest::parse).transpose()?;
         let unsynced = self.mark(&manifest)?;
-        let incoming = Incoming { manifest, size, name: Some(name.clone()), index, unsynced };
+        let incoming = Incoming {
+            manifest,
+            size,
+            name: Some(name.clone()),
+            index,
+            origin: Origin::User,
+            unsynced,
+        };
         ingest.publish(&[incoming]).doing(what)
     }
 
@@ -242,6 +260,7 @@ impl Store {
             layers,
             size: blobs.iter().map(|blob| blob.size()).sum(),
             loaded: 0,
+            is_pulled: true,
         };
         for descriptor in index.manifests() {
             if descriptor.digest().as_ref() == image.manifest {
@@ -249,6 +268,7 @@ impl Store {
                 image.index = annotation(descriptor, INDEX).map(str::to_owned).or(image.index);
                 let loaded = annotation(descriptor, LOADED).and_then(|time| time.parse().ok());
                 image.loaded = image.loaded.max(loaded.unwrap_or(0));
+                image.is_pulled &= annotation(descriptor, PULLED).is_some();
             }
         }
         Ok(image)
@@ -270,10 +290,12 @@ impl Store {
         self.write_index(manifests)
     }
 
+    /// Waits for the disk, as what an index no longer names is removed next; that is some
+    /// milliseconds, also after a pull, whose own data it does not wait for.
     pub(super) fn write_index(&self, manifests: Vec<Descriptor>) -> Result<()> {
         let index = serde_json::to_vec(&index_of(manifests)?)
             .map_err(|error| Error::system(error.to_string()))?;
-        Ok(fs::write_atomic(&self.path("index.json"), &index, 0o600)?)
+        Ok(fs::write_durable(&self.path("index.json"), &index, 0o600)?)
     }
 
     /// Names in the store of all blobs and layers that the index needs. Layers of what cannot be
@@ -340,6 +362,9 @@ fn add(
     let mut annotations = descriptor.annotations().clone().unwrap_or_default();
     annotations.insert(LOADED.to_owned(), now.to_string());
     annotations.extend(image.index.iter().map(|index| (INDEX.to_owned(), index.to_string())));
+    if image.origin == Origin::Registry {
+        annotations.insert(PULLED.to_owned(), String::new());
+    }
     descriptor.set_annotations(Some(annotations));
     set_mark(&mut descriptor, unsynced);
     manifests.push(descriptor);

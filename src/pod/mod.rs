@@ -15,6 +15,7 @@ pub mod event;
 pub mod eviction;
 pub mod fault;
 pub mod gc;
+pub mod image_gc;
 mod life;
 mod limits;
 mod listing;

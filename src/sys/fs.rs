@@ -21,6 +21,18 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     write_beside(path, content, mode, |temporary| renameat(AT_FDCWD, temporary, AT_FDCWD, path))
 }
 
+/// [`write_atomic`] that waits for the disk: after a loss of power, too, there is the old content or
+/// the new.
+pub fn write_durable(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let sync = |path: &Path| nix::unistd::fsync(open(path, OFlag::O_RDONLY, 0)?);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    write_beside(path, content, mode, |temporary| {
+        sync(temporary)?;
+        renameat(AT_FDCWD, temporary, AT_FDCWD, path)?;
+        sync(dir)
+    })
+}
+
 /// [`write_atomic`] for what is written often and is of no use after a reboot. Renaming onto a file
 /// makes ext4 write the new one out (auto_da_alloc, ext4(5)), which takes milliseconds on a busy
 /// disk; exchanging the two does not.

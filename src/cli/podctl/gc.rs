@@ -2,17 +2,18 @@
 //! than the disk needs and what was not used for longest first.
 
 use super::flags::parse_duration;
-use super::rmi::{remove, users};
+use super::rmi::remove;
 use super::{Call, Outcome, done, print};
-use crate::cli::progress::{Progress, Unit};
+use crate::cli::progress::Progress;
 use crate::cli::size;
 use crate::error::{Error, Result};
-use crate::image::{Count, Disk, Image, Store, Usage};
+use crate::image::{Count, Image, Store, Usage};
+use crate::pod::image_gc::{self, Choice, Thresholds, used_percent};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+const REMOVING: &str = "Removing images";
 
 /// Flags of `gc`.
 #[derive(Args)]
@@ -47,63 +48,45 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
 }
 
 fn all(call: &Call, store: &Store, flags: &Flags) -> Outcome {
-    let mut failed = Vec::new();
+    let images = image_gc::unused(&call.engine.config, store)?;
+    if flags.dry_run {
+        images.iter().try_for_each(would_remove)?;
+        return Ok(0);
+    }
     let before = store.usage();
-    let unused = unused(call, store)?;
     // Tidying up is a step, too.
-    let (progress, count) = Progress::through("Removing images", unused.len() + 1);
-    for image in &unused {
-        if flags.dry_run {
-            would_remove(image)?;
-        } else {
-            failed.extend(remove(call, store, image).err());
-        }
-        count.add(1);
-    }
-    if !flags.dry_run {
-        store.tidy()?;
-        drop(progress);
-        let after = store.usage();
-        let total = |usage: Usage| usage.blobs + usage.layers + usage.unfinished;
-        let freed = total(before).saturating_sub(total(after));
-        print(&format!("freed {}\n", size(freed)))?;
-    }
+    let (progress, count) = Progress::through(REMOVING, images.len() + 1);
+    let failed = remove_each(call, store, (&images, &count));
+    store.tidy()?;
+    drop(progress);
+    let after = store.usage();
+    let total = |usage: Usage| usage.blobs + usage.layers + usage.unfinished;
+    let freed = total(before).saturating_sub(total(after));
+    print(&format!("freed {}\n", size(freed)))?;
     done(failed)
 }
 
-/// As pkg/kubelet/images/image_gc_manager.go.
 fn if_full(call: &Call, store: &Store, (high, flags): (u64, &Flags)) -> Outcome {
     let low = flags.image_gc_low_threshold;
     if low > high {
         let what = format!("--image-gc-low-threshold {low} is above the high one, {high}");
         return Err(Error::user(what).into());
     }
-    let disk = store.disk()?;
-    if used_percent(disk) < high {
-        print(&format!("the disk is {}% full: nothing to do\n", used_percent(disk)))?;
+    let thresholds = Thresholds { high, low, age: flags.minimum_image_ttl_duration };
+    let any = |_: &Image| true;
+    let Some(choice) = image_gc::choose(&call.engine.config, store, (thresholds, any))? else {
+        let used = used_percent(store.disk()?);
+        print(&format!("the disk is {used}% full: nothing to do\n"))?;
+        return Ok(0);
+    };
+    let Choice { images, wanted, found } = choice;
+    if flags.dry_run {
+        images.iter().try_for_each(would_remove)?;
         return Ok(0);
     }
-    let wanted = to_free(disk, low);
-    let mut failed = Vec::new();
-    let mut found = 0;
-    let oldest = oldest_first(call, store, flags.minimum_image_ttl_duration)?;
-    let count = Arc::new(Count::of(wanted));
-    let _progress = Progress::show("Freeing the disk", Unit::Bytes, &count);
-    for image in &oldest {
-        if found >= wanted {
-            break;
-        }
-        found += image.size;
-        if flags.dry_run {
-            would_remove(image)?;
-            continue;
-        }
-        failed.extend(remove(call, store, image).err());
-        // What an image takes is known when it is gone: others may share its layers.
-        found = store.disk()?.available.saturating_sub(disk.available);
-        count.done.store(found, Ordering::Relaxed);
-    }
-    if found < wanted && !flags.dry_run {
+    let (_progress, count) = Progress::through(REMOVING, images.len());
+    let mut failed = remove_each(call, store, (&images, &count));
+    if found < wanted {
         failed.push(Error::system(format!(
             "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, \
              but only found {found} bytes eligible to free."
@@ -112,58 +95,17 @@ fn if_full(call: &Call, store: &Store, (high, flags): (u64, &Flags)) -> Outcome 
     done(failed)
 }
 
-fn used_percent(disk: Disk) -> u64 {
-    let available = u128::from(disk.available) * 100 / u128::from(disk.capacity.max(1));
-    100_u64.saturating_sub(u64::try_from(available).unwrap_or(100))
-}
-
-/// How much has to go until only `low` percent are used.
-fn to_free(disk: Disk, low: u64) -> u64 {
-    let wanted = u128::from(disk.capacity) * u128::from(100_u64.saturating_sub(low)) / 100;
-    u64::try_from(wanted).unwrap_or(u64::MAX).saturating_sub(disk.available)
-}
-
-fn unused(call: &Call, store: &Store) -> Result<Vec<Image>> {
-    let pods = call.engine.list_whole()?;
-    let mut images = store.list()?;
-    images.retain(|image| users(&pods, image).is_empty());
-    Ok(images)
-}
-
-/// Unused images that were used before `age` ago, the longest ago first.
-fn oldest_first(call: &Call, store: &Store, age: Duration) -> Result<Vec<Image>> {
-    let now = SystemTime::now();
-    let mut images: Vec<(SystemTime, Image)> = Vec::new();
-    for image in unused(call, store)? {
-        let used = store.last_used(&image)?;
-        if now.duration_since(used).unwrap_or_default() >= age {
-            images.push((used, image));
-        }
+/// What could not be removed.
+fn remove_each(call: &Call, store: &Store, (images, count): (&[Image], &Count)) -> Vec<Error> {
+    let mut failed = Vec::new();
+    for image in images {
+        failed.extend(remove(call, store, image).err());
+        count.add(1);
     }
-    images.sort_by_key(|(used, image)| (*used, image.loaded));
-    Ok(images.into_iter().map(|(_, image)| image).collect())
+    failed
 }
 
 fn would_remove(image: &Image) -> Result<()> {
     let name = image.names.first().unwrap_or(&image.id);
     print(&format!("would remove {name} ({})\n", size(image.size)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thresholds_are_the_kubelets() {
-        for (capacity, available, percent, free) in [
-            (1000, 150, 85, 50),
-            (1000, 149, 86, 51),
-            (1000, 200, 80, 0),
-            (1000, 0, 100, 200),
-            (0, 0, 100, 0),
-        ] {
-            let disk = Disk { capacity, available };
-            assert_eq!((used_percent(disk), to_free(disk, 80)), (percent, free), "{disk:?}");
-        }
-    }
 }

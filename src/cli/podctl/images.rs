@@ -1,11 +1,11 @@
 //! `podctl images`: what is in the store, as crictl lists it.
 
-use super::rmi::users;
 use super::{Call, Outcome, print};
 use crate::cli::output::table::Writer;
 use crate::cli::size;
 use crate::image::{Image, Reference, Store};
 use crate::kube::table::Table;
+use crate::pod::image_gc::users;
 use clap::Args;
 
 /// Flags of `images`.

@@ -3,7 +3,7 @@
 use super::{Call, Outcome, done, print};
 use crate::error::{Error, Result};
 use crate::image::{Image, Reference, Store};
-use crate::kube::Pod;
+use crate::pod::image_gc;
 use clap::Args;
 
 /// Flags of `rmi`.
@@ -25,13 +25,11 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let store = call.engine.images()?;
     let mut failed = Vec::new();
     if flags.all || flags.prune {
-        let pods = call.engine.list_whole()?;
-        for image in store.list()? {
-            let is_used = !users(&pods, &image).is_empty();
-            if flags.all || !is_used {
-                failed.extend(remove(call, &store, &image).err());
-            }
-        }
+        let images = match flags.all {
+            true => store.list()?,
+            false => image_gc::unused(&call.engine.config, &store)?,
+        };
+        failed.extend(images.iter().filter_map(|image| remove(call, &store, image).err()));
         return done(failed);
     }
     if flags.images.is_empty() {
@@ -69,63 +67,9 @@ fn one(call: &Call, store: &Store, text: &str) -> Result<()> {
 
 /// Removes an image that no pod uses.
 pub fn remove(call: &Call, store: &Store, image: &Image) -> Result<()> {
-    let unused = || {
-        let users = users(&call.engine.list_whole()?, image);
-        if users.is_empty() {
-            return Ok(());
-        }
-        let name = image.names.first().unwrap_or(&image.id);
-        let what = format!("image {name} is in use by {}", users.join(", "));
-        Err(Error::user(what).hint("delete the pods first"))
-    };
-    unused()?;
-    // Again: a pod may just have been applied.
-    store.remove_unused(&image.manifest, unused)?;
+    image_gc::remove(&call.engine.config, store, image)?;
     for name in &image.names {
         print(&format!("Untagged: {name}\n"))?;
     }
     print(&format!("Deleted: {}\n", image.id))
-}
-
-/// The pods whose containers run, or are to run, from `image`.
-pub fn users(pods: &[Pod], image: &Image) -> Vec<String> {
-    let mut users = Vec::new();
-    for pod in pods {
-        let status = pod.status.as_ref();
-        let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
-        if !matches!(phase, "Succeeded" | "Failed") && uses(pod, image) {
-            let meta = &pod.metadata;
-            let part = |name: &Option<String>| name.clone().unwrap_or_default();
-            users.push(format!("pod {}/{}", part(&meta.namespace), part(&meta.name)));
-        }
-    }
-    users
-}
-
-fn uses(pod: &Pod, image: &Image) -> bool {
-    let digest = |id: &str| {
-        let digest = id.rsplit_once('@').map_or(id, |(_, digest)| digest);
-        digest == image.manifest || Some(digest) == image.index.as_deref() || digest == image.id
-    };
-    let status = pod.status.as_ref();
-    let lists = status.into_iter().flat_map(|status| {
-        let lists = [
-            &status.container_statuses,
-            &status.init_container_statuses,
-            &status.ephemeral_container_statuses,
-        ];
-        lists.into_iter().flatten().flatten()
-    });
-    if lists.map(|container| container.image_id.as_str()).any(digest) {
-        return true;
-    }
-    let spec = pod.spec.as_ref();
-    let volumes = spec.into_iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let of_volumes = volumes.filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
-    let containers = spec
-        .into_iter()
-        .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-    let of_containers = containers.filter_map(|container| container.image.as_deref());
-    let wanted = of_containers.chain(of_volumes).filter_map(|name| Reference::parse(name).ok());
-    wanted.map(|name| name.to_string()).any(|name| image.names.contains(&name))
 }

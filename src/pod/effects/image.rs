@@ -6,8 +6,8 @@ use crate::image::pull::{self, Options};
 use crate::image::registry::Keyring;
 use crate::image::{self, Image, Reference, Store};
 use crate::pod::event::{Event, ImageFault, Pulled};
-use crate::pod::objects;
 use crate::pod::worker::Reply;
+use crate::pod::{image_gc, objects};
 use k8s_openapi::api::core::v1::{Container, Secret};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -132,6 +132,8 @@ fn pull(
         (fault, failed.error.to_string())
     })?;
     let all = began.elapsed();
+    // It is here, whatever became of the others: the next pull tries again, `podctl gc` says why.
+    image_gc::after_pull(&place.config, store).unwrap_or_default();
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let pulled = Pulled {
         took: millis(all.saturating_sub(done.waited)),
