@@ -11,8 +11,25 @@ const MAX_SIZE: u64 = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=pause");
+    order();
     build("pause", "pause/main.rs")?;
     build("last", "pause/last.rs")
+}
+
+/// What a start runs lies together, as the linker that .cargo/config.toml and rustc agree on takes
+/// it: fewer pages of the program are touched, and mapped.
+fn order() {
+    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
+        return;
+    }
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/pause");
+    for argument in [
+        format!("--symbol-ordering-file={here}/libc.order"),
+        "--no-warn-symbol-ordering".into(),
+        format!("-T,{here}/cold.ld"),
+    ] {
+        println!("cargo::rustc-link-arg-bin=runp=-Wl,{argument}");
+    }
 }
 
 fn build(name: &str, source: &str) -> Result<(), Box<dyn Error>> {

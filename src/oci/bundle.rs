@@ -6,12 +6,14 @@
 //! with a warning, fields that Go leaves at zero are filled in) and parsed once more, this time
 //! with the JSON path of what is wrong.
 
+use super::json::from_str;
 use super::place;
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, fs};
 use oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Larger files are refused.
@@ -24,6 +26,8 @@ pub struct Bundle {
     pub dir: PathBuf,
     /// The configuration.
     pub spec: Spec,
+    /// The same as JSON, as long as nothing has been added to it.
+    pub text: Option<Vec<u8>>,
     /// What was passed over while loading.
     pub warnings: Vec<String>,
 }
@@ -44,13 +48,30 @@ impl Bundle {
             read => read.doing(|| format!("read {}", path.display()))?,
         };
         let mut warnings = Vec::new();
-        let spec = parse(&bytes, &mut warnings).map_err(|e| e.doing(path.display().to_string()))?;
-        Ok(Self { dir, spec, warnings })
+        let (spec, text) =
+            parse(bytes, &mut warnings).map_err(|e| e.doing(path.display().to_string()))?;
+        Ok(Self { dir, spec, text: Some(text), warnings })
+    }
+
+    /// The configuration as JSON.
+    pub fn json(&self) -> Result<Cow<'_, [u8]>> {
+        match &self.text {
+            Some(text) => Ok(text.into()),
+            None => match serde_json::to_vec(&self.spec) {
+                Ok(text) => Ok(text.into()),
+                Err(error) => Err(Error::system(error.to_string())),
+            },
+        }
     }
 }
 
-fn parse(bytes: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
-    decode(bytes).or_else(|_| decode(&mended(bytes, |config| mend(config, warnings))?))
+/// The configuration, and the text that says it.
+fn parse(bytes: Vec<u8>, warnings: &mut Vec<String>) -> Result<(Spec, Vec<u8>)> {
+    if let Ok(spec) = decode(&bytes) {
+        return Ok((spec, bytes));
+    }
+    let mended = mended(&bytes, |config| mend(config, warnings))?;
+    Ok((decode(&mended)?, mended))
 }
 
 /// A process, as `exec --process` reads it, and what was passed over in it.
@@ -63,7 +84,7 @@ pub fn process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
 
 fn mended(bytes: &[u8], mend: impl FnOnce(&mut Value)) -> Result<Vec<u8>> {
     let mut value: Value =
-        serde_json::from_slice(bytes).map_err(|error| Error::user(error.to_string()))?;
+        from_str(utf8(bytes)?).map_err(|error| Error::user(error.to_string()))?;
     mend(&mut value);
     serde_json::to_vec(&value).map_err(|error| Error::user(error.to_string()))
 }
@@ -71,7 +92,7 @@ fn mended(bytes: &[u8], mend: impl FnOnce(&mut Value)) -> Result<Vec<u8>> {
 /// Any of oci-spec's types from JSON; an error names the JSON path. The one decoder of the runtime:
 /// a second one of such types is 0.4 MB of code.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    from_str(utf8(bytes)?).map_err(|error| {
         let cause = error.to_string();
         if !error.is_data() {
             return Error::user(cause);
@@ -86,6 +107,11 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
             },
         }
     })
+}
+
+/// Checked as a whole: string by string takes a sixth of the decoding.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|error| Error::user(error.to_string()))
 }
 
 /// For fields whose values callers know by the words that runc refuses them with.

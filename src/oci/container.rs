@@ -5,8 +5,8 @@
 //! a kill at any point `delete --force` finds what there is to remove. The status is derived from the
 //! process (pid and start time, so a reused pid is seen) and never stored. Writers hold the lock.
 
-use super::bundle;
 use super::cgroup::Cgroup;
+use super::{bundle, json};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::types::NsKind;
 use crate::sys::{Errno, clone, fs};
@@ -327,7 +327,7 @@ fn parse_stat(stat: &str) -> Option<u64> {
 
 fn parse(bytes: &[u8]) -> Result<Record> {
     let record: Record =
-        serde_json::from_slice(bytes).map_err(|error| Error::system(error.to_string()))?;
+        json::from_str(bundle::utf8(bytes)?).map_err(|error| Error::system(error.to_string()))?;
     if record.version == RECORD_VERSION {
         return Ok(record);
     }

@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod container;
 pub mod example;
 pub mod host;
+mod json;
 pub mod launch;
 pub mod notify;
 pub mod ops;

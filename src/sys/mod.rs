@@ -5,6 +5,7 @@
 //! where it has the call, rustix where nix lacks it, `libc::syscall` for the rest.
 #![allow(unsafe_code)]
 
+pub mod alloc;
 pub mod bpf;
 pub mod cgroup;
 pub mod clone;
@@ -27,6 +28,7 @@ pub mod program;
 pub mod seccomp;
 pub mod shared;
 pub mod socket;
+pub mod start;
 pub mod tree;
 pub mod tty;
 pub mod types;

@@ -8,6 +8,7 @@ mod flags;
 mod help;
 pub mod log;
 mod parse;
+mod plain;
 mod show;
 mod spec;
 mod update;
@@ -25,7 +26,6 @@ use parse::Count;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Why a command ended without having done its work.
 #[derive(Debug)]
@@ -58,13 +58,13 @@ struct Call {
     trace: Option<PathBuf>,
 }
 
-/// Runs `runp` with the process's own arguments.
-pub fn main() -> ExitCode {
+/// Runs `runp` with the process's own arguments; its exit status.
+pub fn main() -> u8 {
     let mut log = Log::stderr();
     match dispatch(std::env::args_os().skip(1).collect(), &mut log) {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(Stop::Help(text)) => match print(&help::by_name(text)) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => fail(&error, 1, &log),
         },
         Err(Stop::Usage(text, error)) => {
@@ -75,9 +75,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn fail(error: &Error, status: u8, log: &Log) -> ExitCode {
+fn fail(error: &Error, status: u8, log: &Log) -> u8 {
     report::error(error, log);
-    ExitCode::from(status)
+    status
 }
 
 fn dispatch(arguments: Vec<OsString>, log: &mut Log) -> Outcome {
@@ -86,7 +86,7 @@ fn dispatch(arguments: Vec<OsString>, log: &mut Log) -> Outcome {
     if alone {
         return version();
     }
-    let globals: Globals = parse::command(arguments)?;
+    let globals: Globals = parse::plainly(arguments)?;
     if globals.version {
         return version();
     }
@@ -229,7 +229,7 @@ fn log_child(log: &Log, pid: i32, stage: &str) {
 }
 
 fn create(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
-    let flags: flags::Create = parse::command(rest)?;
+    let flags: flags::Create = parse::plainly(rest)?;
     parse::count::<flags::Create>(flags.launch.ids.len(), Count::Exactly(1))?;
     launch(&flags.launch, call, log)
         .and_then(|(bundle, options)| ops::create(&bundle, &options))
@@ -239,7 +239,7 @@ fn create(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
 }
 
 fn run(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
-    let flags: flags::Run = parse::command(rest)?;
+    let flags: flags::Run = parse::plainly(rest)?;
     parse::count::<flags::Run>(flags.launch.ids.len(), Count::Exactly(1))?;
     let after = if flags.detach {
         ops::Then::Detach
@@ -269,12 +269,15 @@ fn launch(flags: &flags::Launch, call: &Call, log: &Log) -> Result<(Bundle, ops:
         ops::remarks(&bundle)?.iter().for_each(|remark| log.write(Level::Debug, remark));
     }
     let preserve_fds = flags.preserve_fds.saturating_add(listen_fds(&mut bundle));
-    check_preserved(preserve_fds)?;
+    if preserve_fds > 0 {
+        check_preserved(preserve_fds)?;
+    }
     // A created process keeps what it has open until its start, and whoever waits for the end of a
     // pipe of the caller's would wait for that.
     let first = preserve_fds.saturating_add(3);
     close_inherited(first, log.file()).doing(|| "close descriptors of the caller's")?;
     if notify_socket().is_some() {
+        bundle.text = None;
         notify::configure(&mut bundle.spec, &call.root.join(only(&flags.ids)))?;
     }
     log.write(Level::Debug, SETUP);
@@ -309,6 +312,7 @@ fn listen_fds(bundle: &mut Bundle) -> u32 {
     let ours = number("LISTEN_PID") == Some(std::process::id());
     let count = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
     if let Some(process) = bundle.spec.process_mut().as_mut().filter(|_| count > 0) {
+        bundle.text = None;
         let env = process.env_mut().get_or_insert_default();
         env.extend([format!("LISTEN_FDS={count}"), "LISTEN_PID=1".into()]);
     }
@@ -326,7 +330,7 @@ fn check_preserved(count: u32) -> Result<()> {
 }
 
 fn start(rest: Vec<OsString>, call: &Call) -> Outcome {
-    let flags: flags::Start = parse::command(rest)?;
+    let flags: flags::Start = parse::plainly(rest)?;
     parse::count::<flags::Start>(flags.ids.len(), Count::Exactly(1))?;
     let notify = notify_socket();
     let (notify_socket, trace) = (notify.as_deref(), call.trace.as_deref());
@@ -344,7 +348,7 @@ fn kill(rest: Vec<OsString>, call: &Call) -> Outcome {
 }
 
 fn delete(rest: Vec<OsString>, call: &Call, log: &Log) -> Outcome {
-    let flags: flags::Delete = parse::command(rest)?;
+    let flags: flags::Delete = parse::plainly(rest)?;
     parse::count::<flags::Delete>(flags.ids.len(), Count::Exactly(1))?;
     let warnings = ops::delete(&call.root, &only(&flags.ids), flags.force)?;
     warnings.iter().for_each(|warning| log.write(Level::Warning, warning));

@@ -2,6 +2,7 @@
 //! switches on, and a usage error prints the command's help and exits with 1, not 2.
 
 use super::Stop;
+use super::plain::{self, Plain};
 use crate::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, Parser};
@@ -19,6 +20,14 @@ pub enum Count {
     Between(usize, usize),
 }
 
+/// As [`command`]; plain lines without their grammar.
+pub fn plainly<C: Parser + Plain>(arguments: Vec<OsString>) -> Result<C, Stop> {
+    match plain::read(&arguments) {
+        Some(flags) => Ok(flags),
+        None => command(arguments),
+    }
+}
+
 /// Parses the arguments after the command's name.
 pub fn command<C: Parser>(arguments: Vec<OsString>) -> Result<C, Stop> {
     let mut grammar = C::command();
@@ -30,14 +39,14 @@ pub fn command<C: Parser>(arguments: Vec<OsString>) -> Result<C, Stop> {
 
 /// Refuses any other number of positional arguments than `wanted`.
 pub fn count<C: Parser>(given: usize, wanted: Count) -> Result<(), Stop> {
-    let grammar = C::command();
-    let name = grammar.get_name();
     let complaint = match wanted {
         Count::Exactly(n) if given != n => format!("exactly {n}"),
         Count::AtLeast(n) | Count::Between(n, _) if given < n => format!("a minimum of {n}"),
         Count::Between(_, n) if given > n => format!("a maximum of {n}"),
         _ => return Ok(()),
     };
+    let grammar = C::command();
+    let name = grammar.get_name();
     let error =
         Error::user(format!("{}: \"{name}\" requires {complaint} argument(s)", super::called()));
     Err(Stop::Usage(format!("Incorrect Usage.\n\n{}", help(grammar)), error))

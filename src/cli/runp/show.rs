@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// `runp state`: indented by two blanks, no newline at the end, as runc prints it.
 pub fn state(rest: Vec<OsString>, call: &Call) -> Outcome {
-    let flags: flags::State = parse::command(rest)?;
+    let flags: flags::State = parse::plainly(rest)?;
     parse::count::<flags::State>(flags.ids.len(), Count::Exactly(1))?;
     let state = ops::state(&call.root, &only(&flags.ids))?;
     print(&indented(&state, b"  ")?)?;

@@ -10,6 +10,7 @@ use crate::oci::host::Host;
 use crate::oci::launch::console::Receiver;
 use crate::oci::launch::{self, Job, Launched, after_start};
 use crate::oci::notify;
+use crate::oci::plan::step::Step;
 use crate::oci::plan::{self, Mode, Options, Plan};
 use crate::oci::seccomp::compile;
 use crate::sys::{cred, fs, socket};
@@ -116,11 +117,11 @@ fn launch_in(
 ) -> Result<Launched> {
     let tell = Tell::new(options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
     if !options.own_bundle {
-        let config = serde_json::to_vec(&bundle.spec).map_err(|e| Error::system(e.to_string()))?;
         let path = container.dir.join("config.json");
-        fs::write_atomic(&path, &config, 0o600).doing(|| format!("write {}", path.display()))?;
+        fs::write_atomic(&path, &bundle.json()?, 0o600)
+            .doing(|| format!("write {}", path.display()))?;
     }
-    let waits = plan.steps.iter().any(|planned| planned.step.name() == "await-start");
+    let waits = plan.steps.iter().any(|planned| matches!(planned.step, Step::AwaitStart(_)));
     let start = if waits { Some(listen(&container.dir)?) } else { None };
     let hooks = bundle.spec.hooks().as_ref();
     let trace = options.trace.as_deref();

@@ -1,5 +1,9 @@
-//! Verdicts to BPF: a binary tree over call numbers, conditions at its leaves. Jumps only go
-//! forward, each leaf ends in its own return.
+//! Verdicts to BPF: a binary tree over call numbers, conditions at its leaves.
+//!
+//! Loading costs by the instruction, 0.2 us each: the kernel compiles the program in several passes,
+//! and asks it for every call number whether that is always allowed. So branches share returns, and
+//! the tree is balanced by numbers, not by leaves. Jumps only go forward: made from its end, a
+//! program knows where they lead.
 
 use super::Insn;
 use super::profile::{Abi, Calls, Condition, ENOSYS_RETURN, Profile, RET_KILL_THREAD, Rule};
@@ -37,8 +41,6 @@ struct Leaf<'a> {
 
 /// The whole program.
 pub(super) fn program(profile: &Profile) -> Vec<Insn> {
-    let mut out = Vec::with_capacity(1024);
-    out.push(op(LOAD, ARCH));
     let of = |abi: Abi| profile.calls.iter().find(|calls| calls.abi == abi);
     let x86_64 = of(Abi::X86_64).map(|calls| {
         let mut leaves = leaves(profile, calls, 0);
@@ -52,20 +54,20 @@ pub(super) fn program(profile: &Profile) -> Vec<Insn> {
         leaves
     });
     let i386 = of(Abi::I386).map(|calls| leaves(profile, calls, 0));
-    for (arch, leaves) in [(AUDIT_ARCH_X86_64, x86_64), (AUDIT_ARCH_I386, i386)] {
+    let mut program = Program { reversed: Vec::with_capacity(1024), returns: Vec::new() };
+    let mut other = Target::Return(RET_KILL_THREAD);
+    for (arch, leaves) in [(AUDIT_ARCH_I386, i386), (AUDIT_ARCH_X86_64, x86_64)] {
         let Some(leaves) = leaves else { continue };
-        out.push(jump(JUMP_EQUAL, arch, 1, 0));
-        let over = out.len();
-        out.push(op(JUMP, 0));
-        out.push(op(LOAD, NUMBER));
-        tree(&leaves, &mut out);
-        let length = (out.len() - over - 1) as u32;
-        if let Some(over) = out.get_mut(over) {
-            over.k = length;
-        }
+        let calls = program.tree(&leaves, u32::MAX);
+        program.begin_with(calls);
+        program.push(op(LOAD, NUMBER));
+        let calls = program.here();
+        other = program.branch(JUMP_EQUAL, arch, calls, other);
     }
-    out.push(op(RETURN, RET_KILL_THREAD));
-    out
+    program.begin_with(other);
+    program.push(op(LOAD, ARCH));
+    program.reversed.reverse();
+    program.reversed
 }
 
 impl Leaf<'_> {
@@ -76,62 +78,153 @@ impl Leaf<'_> {
 
 /// One ABI's numbers, from `base` on, as few leaves: neighbours with one verdict share theirs.
 fn leaves<'a>(profile: &'a Profile, calls: &Calls, base: u32) -> Vec<Leaf<'a>> {
-    let mut leaves: Vec<Leaf<'a>> = Vec::with_capacity(128);
-    let mut push = |leaf: Leaf<'a>| match leaves.last() {
-        Some(last)
-            if last.rules.is_empty()
-                && leaf.rules.is_empty()
-                && last.otherwise == leaf.otherwise => {}
-        _ => leaves.push(leaf),
-    };
-    let narrow = calls.abi.is_narrow();
+    let mut leaves: Vec<Leaf<'a>> = Vec::with_capacity(256);
+    // What the last leaf returns, if that depends on nothing.
+    let mut last = None;
     // Sorted by number, the profile's order kept within one.
     let mut conditional = calls.rules.clone();
     conditional.sort_by_key(|(number, _)| *number);
     let mut conditional = conditional.as_slice();
     for (number, verdict) in (0..).zip(&calls.verdicts) {
         let start = base + u32::from(number);
-        let end = conditional.partition_point(|(of, _)| *of <= number);
-        let (own, rest) = conditional.split_at(end);
-        conditional = rest;
-        let rules = match verdict {
-            Some(_) => Vec::new(),
-            None => own.iter().filter_map(|(_, rule)| profile.rules.get(*rule)).collect(),
+        let own = match conditional.first() {
+            Some((of, _)) if *of == number => of_number(&mut conditional, number),
+            _ => &[],
         };
-        push(Leaf { start, narrow, rules, otherwise: verdict.unwrap_or(profile.default) });
+        if verdict.is_none() && !own.is_empty() {
+            let rules = own.iter().filter_map(|(_, rule)| profile.rules.get(*rule)).collect();
+            let (narrow, otherwise) = (calls.abi.is_narrow(), profile.default);
+            leaves.push(Leaf { start, narrow, rules, otherwise });
+            last = None;
+        } else {
+            let verdict = verdict.unwrap_or(profile.default);
+            if last.replace(verdict) != Some(verdict) {
+                leaves.push(Leaf::plain(start, verdict));
+            }
+        }
         if profile.enosys && calls.newest == Some(number) {
-            push(Leaf::plain(start + 1, ENOSYS_RETURN));
+            leaves.push(Leaf::plain(start + 1, ENOSYS_RETURN));
             break;
         }
     }
     leaves
 }
 
-/// The accumulator holds a call number.
-fn tree(leaves: &[Leaf<'_>], out: &mut Vec<Insn>) {
-    let (left, right) = leaves.split_at(leaves.len() / 2);
-    let (Some(middle), false) = (right.first(), left.is_empty()) else {
-        return leaves.iter().for_each(|only| leaf(only, out));
-    };
-    let at = out.len();
-    out.push(jump(JUMP_GREATER_EQUAL, middle.start, 0, 0));
-    tree(left, out);
-    let length = out.len() - at - 1;
-    match u8::try_from(length) {
-        Ok(short) => {
-            if let Some(branch) = out.get_mut(at) {
-                branch.jt = short;
+/// Takes the first ones, which are of `number`.
+fn of_number<'a>(conditional: &mut &'a [(u16, usize)], number: u16) -> &'a [(u16, usize)] {
+    let (own, rest) =
+        conditional.split_at(conditional.iter().take_while(|(of, _)| *of == number).count());
+    *conditional = rest;
+    own
+}
+
+/// Where a branch leads.
+#[derive(Clone, Copy)]
+enum Target {
+    /// To a return of this value, wherever there is one.
+    Return(u32),
+    /// To the instruction of this index.
+    Code(usize),
+}
+
+/// A program from its end.
+struct Program {
+    /// The last instruction first.
+    reversed: Vec<Insn>,
+    /// The values of returns that branches share, and their indices.
+    returns: Vec<(u32, usize)>,
+}
+
+/// A branch reaches 255 instructions; a few come between the choice of its targets and itself.
+const REACH: usize = 250;
+
+/// The kernel asks for every number up to its newest call.
+const ASKED: u32 = 480;
+
+impl Program {
+    fn push(&mut self, insn: Insn) {
+        self.reversed.push(insn);
+    }
+
+    /// The instruction that was pushed last.
+    fn here(&self) -> Target {
+        Target::Code(self.reversed.len() - 1)
+    }
+
+    /// How far the instruction at `at` will be from the next one that is pushed.
+    fn distance(&self, at: usize) -> usize {
+        self.reversed.len() - at - 1
+    }
+
+    /// An instruction within a branch's reach that leads to `target`.
+    fn near(&mut self, target: Target) -> usize {
+        let next = self.reversed.len();
+        match target {
+            Target::Return(value) => {
+                let near = |(of, at): &&(u32, usize)| *of == value && next - at < REACH;
+                if let Some((_, at)) = self.returns.iter().rev().find(near) {
+                    return *at;
+                }
+                self.returns.push((value, next));
+                self.push(op(RETURN, value));
             }
+            Target::Code(at) if next - at < REACH => return at,
+            Target::Code(at) => self.push(op(JUMP, self.distance(at) as u32)),
         }
-        // A branch reaches 255; beyond, a jump of its own. What moves has no jump out of it.
-        Err(_) => {
-            out.insert(at + 1, op(JUMP, length as u32));
-            if let Some(branch) = out.get_mut(at) {
-                branch.jf = 1;
+        next
+    }
+
+    fn branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
+        let (yes, no) = (self.near(yes), self.near(no));
+        let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8);
+        self.push(jump(code, k, jt, jf));
+        self.here()
+    }
+
+    /// Makes what is pushed next go on with `target`.
+    fn begin_with(&mut self, target: Target) {
+        match target {
+            Target::Code(at) if self.distance(at) == 0 => {}
+            Target::Code(at) => self.push(op(JUMP, self.distance(at) as u32)),
+            Target::Return(value) => self.push(op(RETURN, value)),
+        }
+    }
+
+    /// Decides by the call number, below `end`, which the accumulator holds.
+    fn tree(&mut self, leaves: &[Leaf<'_>], end: u32) -> Target {
+        let (left, right) = leaves.split_at(middle(leaves, end));
+        match right {
+            [] => Target::Return(RET_KILL_THREAD),
+            [only] if left.is_empty() => self.leaf(only),
+            [first, ..] => {
+                let yes = self.tree(right, end);
+                let no = self.tree(left, first.start);
+                self.branch(JUMP_GREATER_EQUAL, first.start, yes, no)
             }
         }
     }
-    tree(right, out);
+
+    fn leaf(&mut self, leaf: &Leaf<'_>) -> Target {
+        if leaf.rules.is_empty() {
+            return Target::Return(leaf.otherwise);
+        }
+        let mut code = Vec::new();
+        self::leaf(leaf, &mut code);
+        self.reversed.extend(code.iter().rev());
+        self.here()
+    }
+}
+
+/// Where to halve the numbers from the first leaf to `end` that the kernel asks for; 0 of a single
+/// leaf.
+fn middle(leaves: &[Leaf<'_>], end: u32) -> usize {
+    let [first, _, ..] = leaves else { return 0 };
+    let (from, to) = (first.start.min(ASKED), end.min(ASKED));
+    if from == to {
+        return leaves.len() / 2;
+    }
+    let half = (from + to) / 2;
+    leaves.partition_point(|leaf| leaf.start <= half).clamp(1, leaves.len() - 1)
 }
 
 fn leaf(leaf: &Leaf<'_>, out: &mut Vec<Insn>) {

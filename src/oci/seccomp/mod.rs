@@ -14,6 +14,7 @@
 //! - The number -1 is what a tracer writes to skip a call, and is not taken for an x32 call.
 
 mod emit;
+mod lookup;
 mod profile;
 mod table;
 

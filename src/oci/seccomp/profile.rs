@@ -1,6 +1,7 @@
 //! What a profile decides for each call of each ABI: pure, and no BPF yet.
 
-use super::table::{CALLS, MULTIPLEXED, NONE};
+use super::lookup::{self, Numbers};
+use super::table::NONE;
 use crate::error::{Error, Result};
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompOperator};
 use oci_spec::runtime::{LinuxSeccompArg, LinuxSyscall};
@@ -73,7 +74,7 @@ const RET_ALLOW: u32 = 0x7fff_0000;
 /// "There is no such call", ENOSYS.
 pub(super) const ENOSYS_RETURN: u32 = RET_ERRNO | 38;
 
-/// Room for every number of [`CALLS`].
+/// Room for every number of [`super::table::CALLS`].
 const NUMBERS: usize = 600;
 
 impl Profile {
@@ -123,17 +124,14 @@ impl Profile {
 
     /// A name that no ABI knows is skipped.
     fn add_call(&mut self, name: &str, action: u32, rules: Range<usize>) {
-        let number = CALLS.binary_search_by_key(&name, |call| call.0);
-        let Some((_, x86_64, i386, x32)) = number.ok().and_then(|at| CALLS.get(at)) else { return };
-        let other_way = MULTIPLEXED.binary_search_by_key(&name, |call| call.0);
-        let other_way = other_way.ok().and_then(|at| MULTIPLEXED.get(at));
+        let Some(Numbers { x86_64, i386, x32, other_way }) = lookup::numbers(name) else { return };
         // Like runc and libseccomp: what says no more than the default is not there.
         let counts = action != self.default;
         for calls in &mut self.calls {
             let number = match calls.abi {
-                Abi::X86_64 => *x86_64,
-                Abi::I386 => *i386,
-                Abi::X32 => *x32,
+                Abi::X86_64 => x86_64,
+                Abi::I386 => i386,
+                Abi::X32 => x32,
             };
             if number != NONE {
                 // Calls with two ways in do not count for the newest, as in libseccomp's tables.
@@ -145,8 +143,8 @@ impl Profile {
                 }
             }
         }
-        if let (true, Some((_, number, chosen))) = (counts, other_way) {
-            self.add_multiplexed((*number, *chosen), action, rules);
+        if let (true, Some(way)) = (counts, other_way) {
+            self.add_multiplexed(way, action, rules);
         }
     }
 

@@ -143,7 +143,7 @@ impl Instance<'_> {
             joined: self.joined().map_err(at(StartStage::Start))?,
             ..Default::default()
         };
-        let bundle = Bundle { dir, spec, warnings: Vec::new() };
+        let bundle = Bundle { dir, spec, text: None, warnings: Vec::new() };
         let started = ops::run_detached(&bundle, &options).map_err(at(StartStage::Start))?;
         fault::worker("container: started");
         Ok((started.pid, user))

@@ -170,7 +170,7 @@ fn run_pause(place: &Place, id: &str, reply: &mut Reply) -> Result<i32> {
         own_bundle: true,
         ..Default::default()
     };
-    let bundle = Bundle { dir, spec, warnings: Vec::new() };
+    let bundle = Bundle { dir, spec, text: None, warnings: Vec::new() };
     ops::run_detached(&bundle, &options).map(|started| started.pid)
 }
 
