@@ -31,26 +31,26 @@ impl Drop for Server {
     }
 }
 
-/// Nothing where there is no registry to measure with.
-pub fn figures() -> Vec<Figure> {
+/// Nothing where there is no registry to measure with. All is made in `dir`, and stays.
+pub fn figures(dir: &Path) -> Vec<Figure> {
     if !installed("docker-registry") || !installed("skopeo") {
         return Vec::new();
     }
-    let dir = tempfile::Builder::new().prefix("runp-bench-").tempdir().expect("a directory");
-    let (_registry, port) = registry(dir.path());
-    layout(&dir.path().join("layout"));
-    let from = format!("oci:{}", dir.path().join("layout").display());
+    fs::create_dir(dir).expect("a directory");
+    let (_registry, port) = registry(dir);
+    layout(&dir.join("layout"));
+    let from = format!("oci:{}", dir.join("layout").display());
     let image = format!("127.0.0.1:{port}/bench:1");
     let to = format!("docker://{image}");
     succeed("skopeo", ["copy", "-q", "--insecure-policy", "--dest-tls-verify=false", &from, &to]);
-    fs::remove_dir_all(dir.path().join("layout")).expect("remove the layout");
+    fs::remove_dir_all(dir.join("layout")).expect("remove the layout");
 
     let has_podman = installed("podman");
     let (mut ours, mut memory, mut podman, mut ctr) = (vec![], vec![], vec![], vec![]);
     // Nothing is removed between: ext4 goes around the inodes removed in the last minutes one by
     // one, for each file it makes, so whoever pulls next would pay for 10,000 removals: seconds.
     for round in 0..ROUNDS {
-        let place = dir.path().join(round.to_string());
+        let place = dir.join(round.to_string());
         fs::create_dir(&place).expect("a place for stores");
         let (time, peak) = pull(&place.join("runp"), &image);
         ours.push(time);

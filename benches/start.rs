@@ -48,12 +48,13 @@ fn main() {
         figures.extend(group);
     };
     let empty = empty_program(work.path());
+    // First, and its files stay until the end: see there what removals cost those who come next.
+    measured(image::figures(&work.path().join("images")));
     measured(vec![bundle.run(), bundle.seccomp(), bundle.memory()]);
     measured(vec![bundle.exec(), version(&empty), size()]);
     measured(pod::figures(&bundle.dir.join("rootfs")));
     measured(read::figures(&empty));
     measured(many::figures(&floor::Floor::new(&bundle.dir.join("rootfs"))));
-    measured(image::figures());
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&figures).expect("figures are plain data");
         fs::write(&file, text).expect("the JSON file");
