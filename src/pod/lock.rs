@@ -30,14 +30,20 @@ pub fn lock_path(paths: &Paths, uid: &str) -> PathBuf {
     paths.run.join(uid).join("lock")
 }
 
-/// Whether the pod has a monitor, as far as one look tells: a listing looks at many.
+/// Whether the pod has a monitor, as far as one look tells: a listing looks at many. A worker that a
+/// monitor had just forked when it was killed may hold the lock for a moment longer, and is none.
 pub fn is_held(paths: &Paths, uid: &str) -> Result<bool> {
     let path = lock_path(paths, uid);
     match open(&path, OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0) {
         Err(Errno::ENOENT) => Ok(false),
         opened => {
             let lock = opened.doing(|| format!("open {}", path.display()))?;
-            Ok(try_lock_file(&lock) == Err(Errno::EWOULDBLOCK))
+            if try_lock_file(&lock) != Err(Errno::EWOULDBLOCK) {
+                return Ok(false);
+            }
+            let holder = holder(&lock).doing(|| format!("read {}", path.display()))?;
+            let ended = holder.map_or(Ok(false), has_ended);
+            Ok(!ended.doing(|| "look for the pod's monitor")?)
         }
     }
 }
@@ -106,10 +112,7 @@ fn take(lock: &File) -> Result<bool> {
             Err(errno) => return Err(errno.into()),
         }
         let Some(holder) = holder(lock)? else { return Ok(false) };
-        let ended = pidfd_open(holder).map_or(Ok(true), |holder| {
-            poll_in(&[holder.as_fd()], Some(Duration::ZERO)).map(|it| it == [true])
-        })?;
-        if !ended || Instant::now() > deadline {
+        if !has_ended(holder)? || Instant::now() > deadline {
             return Ok(false);
         }
         poll_in(&[], Some(Duration::from_millis(1)))?;
@@ -163,6 +166,13 @@ fn holder(lock: &File) -> Result<Option<i32>> {
     let read = lock.read_at(&mut text, 0)?;
     let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).unwrap_or_default();
     Ok(text.trim().parse().ok())
+}
+
+fn has_ended(pid: i32) -> crate::sys::Result<bool> {
+    match pidfd_open(pid) {
+        Ok(process) => Ok(poll_in(&[process.as_fd()], Some(Duration::ZERO))? == [true]),
+        Err(_) => Ok(true),
+    }
 }
 
 /// A descriptor of the monitor of the pod `uid`; `None` if none runs.
@@ -276,6 +286,24 @@ pub fn take_lock(inherited: File, path: &Path) -> Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worker_of_a_killed_monitor_is_no_monitor() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let path = lock_path(&paths, "uid");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        assert!(!is_held(&paths, "uid").unwrap(), "never locked");
+        let worker = crate::sys::fs::lock(&path).unwrap();
+        assert!(is_held(&paths, "uid").unwrap(), "it is just starting");
+        std::fs::write(&path, std::process::id().to_string()).unwrap();
+        assert!(is_held(&paths, "uid").unwrap());
+        let mut ended = Command::new("true").spawn().unwrap();
+        std::fs::write(&path, ended.id().to_string()).unwrap();
+        ended.wait().unwrap();
+        assert!(!is_held(&paths, "uid").unwrap());
+        drop(worker);
+    }
 
     #[test]
     fn the_lock_of_a_worker_is_above_what_a_container_is_given() {
