@@ -67,11 +67,28 @@ impl Bundle {
 
 /// The configuration, and the text that says it.
 fn parse(bytes: Vec<u8>, warnings: &mut Vec<String>) -> Result<(Spec, Vec<u8>)> {
-    if let Ok(spec) = decode(&bytes) {
+    if let Some(spec) = decode(&bytes).ok().filter(|spec| !has_nameless_pages(spec)) {
         return Ok((spec, bytes));
     }
     let mended = mended(&bytes, |config| mend(config, warnings))?;
     Ok((decode(&mended)?, mended))
+}
+
+fn has_nameless_pages(spec: &Spec) -> bool {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let pages = resources.and_then(|resources| resources.hugepage_limits().as_ref());
+    pages.into_iter().flatten().any(|page| page.page_size().is_empty())
+}
+
+/// Go takes a key in any case, and so callers have come to write `pagesize`.
+fn name_pages(config: &mut Value) {
+    let pages = config.pointer_mut("/linux/resources/hugepageLimits").and_then(Value::as_array_mut);
+    for page in pages.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let written = page.keys().find(|key| key.eq_ignore_ascii_case("pageSize")).cloned();
+        if let Some(size) = written.and_then(|key| page.remove(&key)) {
+            page.insert("pageSize".to_owned(), size);
+        }
+    }
 }
 
 /// A process, as `exec --process` reads it, and what was passed over in it.
@@ -130,6 +147,7 @@ fn mend(config: &mut Value, warnings: &mut Vec<String>) {
     for mount in config.get_mut("mounts").and_then(Value::as_array_mut).into_iter().flatten() {
         fill(mount, &["destination"], &json!(""));
     }
+    name_pages(config);
 }
 
 fn mend_process(process: &mut Value, warnings: &mut Vec<String>) {
@@ -197,6 +215,17 @@ mod tests {
         let warning =
             "process.capabilities.bounding: unknown capability \"CAP_FROM_THE_FUTURE\" ignored";
         assert_eq!(bundle.warnings, [warning]);
+    }
+
+    #[test]
+    fn page_sizes_are_known_in_any_case() {
+        let config = r#"{"ociVersion": "1.0.0", "linux": {"resources": {"hugepageLimits":
+            [{"pagesize": "2MB", "limit": 1}, {"pageSize": "1GB", "limit": 2}]}}}"#;
+        let bundle = load(config).unwrap();
+        let resources = bundle.spec.linux().as_ref().unwrap().resources().clone().unwrap();
+        let pages = resources.hugepage_limits().clone().unwrap();
+        let sizes: Vec<_> = pages.iter().map(|page| page.page_size().as_str()).collect();
+        assert_eq!(sizes, ["2MB", "1GB"]);
     }
 
     #[test]
