@@ -5,6 +5,8 @@
 
 #[path = "podctl_cli/beside.rs"]
 mod beside;
+#[path = "podctl_cli/help.rs"]
+mod help;
 #[path = "podctl_cli/live.rs"]
 mod live;
 #[path = "podctl_cli/looks.rs"]
@@ -13,6 +15,8 @@ mod looks;
 mod read;
 #[path = "podctl_cli/streams.rs"]
 mod streams;
+#[path = "podctl_cli/templates.rs"]
+mod templates;
 #[path = "podctl_cli/terminal.rs"]
 mod terminal;
 #[path = "podctl_cli/transcript.rs"]

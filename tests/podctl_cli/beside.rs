@@ -180,6 +180,8 @@ fn told(case: &Case, line: &str) -> String {
 }
 
 fn plain(text: &str) -> String {
+    // The last of its object in JSON leaves the comma before it.
+    let text = text.replace(",\n        \"creationTimestamp\": null", "");
     let kept = text.split_inclusive('\n').filter(|line| {
         // podctl's own; what Kubernetes 1.34 has left off; and what needs another API.
         !["hint: ", "Lease:"].iter().any(|start| line.starts_with(start))

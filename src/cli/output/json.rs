@@ -7,12 +7,12 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 
 /// `value`, with a newline at the end.
-pub fn document(value: &Value) -> String {
+pub fn document(value: &impl Serialize) -> String {
     indented(value, b"    ") + "\n"
 }
 
 /// As [`document`], with another indentation and no newline at its end.
-pub fn indented(value: &Value, indent: &'static [u8]) -> String {
+pub fn indented(value: &impl Serialize, indent: &'static [u8]) -> String {
     let mut bytes = Vec::with_capacity(4096);
     let formatter = Go(PrettyFormatter::with_indent(indent));
     let mut serializer = Serializer::with_formatter(&mut bytes, formatter);
@@ -28,6 +28,23 @@ pub fn line(value: &Value) -> String {
     let written = value.serialize(&mut Serializer::with_formatter(&mut bytes, Compact));
     debug_assert!(written.is_ok());
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `value` as Go's `%#v` prints what its decoder makes of JSON.
+pub fn go_syntax(value: &Value) -> String {
+    let joined = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(items) => {
+            format!("[]interface {{}}{{{}}}", joined(items.iter().map(go_syntax).collect()))
+        }
+        Value::Object(map) => {
+            let pairs = map.iter().map(|(key, value)| format!("{key:?}:{}", go_syntax(value)));
+            format!("map[string]interface {{}}{{{}}}", joined(pairs.collect()))
+        }
+        plain => plain.to_string(),
+    }
 }
 
 /// The compact printer, except for text.

@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Template {
     /// As it was written, for messages.
     pub text: String,
+    /// What is done about a path that leads nowhere.
+    pub missing: Missing,
     nodes: Vec<Node>,
 }
 
@@ -42,6 +44,8 @@ enum Step {
     Filter(Box<Filter>),
     /// `"text"`, `5`, `true`: a value whatever comes in.
     Literal(Value),
+    /// What is only found to be wrong when it is reached, as with kubectl.
+    Wrong(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +86,8 @@ pub enum Missing {
 impl Template {
     /// Reads a template.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self { text: text.to_owned(), nodes: parse::template(text)? })
+        let nodes = parse::template(text)?;
+        Ok(Self { text: text.to_owned(), missing: Missing::Nothing, nodes })
     }
 
     /// Reads a single path as `--sort-by` and custom columns take it, with or without braces and
@@ -102,9 +107,9 @@ impl Template {
     }
 
     /// What the template prints of `value`.
-    pub fn print(&self, value: &Value, missing: Missing) -> Result<String, String> {
+    pub fn print(&self, value: &Value) -> Result<String, String> {
         let mut out = String::new();
-        eval::print(&self.nodes, value, missing, &mut out)?;
+        eval::print(&self.nodes, value, self.missing, &mut out)?;
         Ok(out)
     }
 
@@ -130,7 +135,7 @@ mod tests {
                 {"name": "c", "size": 3, "ports": [{"p": 90}]},
             ],
         });
-        Template::parse(template)?.print(&value, Missing::Nothing)
+        Template::parse(template)?.print(&value)
     }
 
     #[test]
@@ -200,7 +205,8 @@ mod tests {
         for (template, expected) in cases {
             assert_eq!(print(template), Err(expected.to_owned()), "{template}");
         }
-        let strict = Template::parse("{.x}").unwrap().print(&json!({}), Missing::Error);
+        let strict = Template { missing: Missing::Error, ..Template::parse("{.x}").unwrap() };
+        let strict = strict.print(&json!({}));
         assert_eq!(strict, Err("x is not found".to_owned()));
     }
 

@@ -7,6 +7,7 @@ pub mod jsonpath;
 pub mod sort;
 pub mod table;
 mod tabs;
+mod typed;
 pub mod yaml;
 
 use super::report::opening;
@@ -26,6 +27,8 @@ pub enum Format {
     Wide,
     /// Whole objects.
     Json,
+    /// Whole objects, their fields in the order of Go's types.
+    TypedJson,
     /// Whole objects.
     Yaml,
     /// `pod/web`.
@@ -77,6 +80,21 @@ impl Format {
                  formats are: {FORMATS}"
             ))),
         }
+    }
+}
+
+impl Format {
+    /// As kubectl prints what it makes of flags alone.
+    pub fn typed(self) -> Self {
+        if self == Self::Json { Self::TypedJson } else { self }
+    }
+
+    /// The same, with a field that is missing an error.
+    pub fn strict(mut self) -> Self {
+        if let Self::JsonPath(template) = &mut self {
+            template.missing = Missing::Error;
+        }
+        self
     }
 }
 
@@ -133,18 +151,17 @@ pub fn objects(objects: &[Object], format: &Format, asked: Asked) -> Result<Stri
 pub fn one(value: &Value, format: &Format) -> Result<String> {
     let executing = |template: &Template, why: String| {
         let Template { text, .. } = template;
-        let object = json::line(value);
+        let object = json::go_syntax(value);
         Error::user(format!(
             "error executing jsonpath {text:?}: Error executing template: {why}. Printing more \
              information for debugging the template:\n\ttemplate was:\n\t\t{text}\n\tobject given \
-             to jsonpath engine was:\n\t\t{object}\n"
+             to jsonpath engine was:\n\t\t{object}\n\n"
         ))
     };
     match format {
         Format::Yaml => Ok(yaml::document(value)),
-        Format::JsonPath(template) => {
-            template.print(value, Missing::Nothing).map_err(|why| executing(template, why))
-        }
+        Format::TypedJson => Ok(json::document(&typed::Typed::object(value))),
+        Format::JsonPath(template) => template.print(value).map_err(|why| executing(template, why)),
         Format::JsonPathAsJson(template) => {
             let found = template.find(value).map_err(|why| executing(template, why))?;
             Ok(json::document(&Value::Array(found.into_iter().cloned().collect())))

@@ -26,6 +26,12 @@ pub struct Flags {
     /// Only kinds that these verbs can be used with
     #[arg(long, value_delimiter = ',', value_name = "VERB")]
     verbs: Vec<String>,
+    /// Only kinds of these categories; pods are of "all"
+    #[arg(long, value_delimiter = ',', value_name = "CATEGORY")]
+    categories: Vec<String>,
+    /// Accepted for kubectl's sake: nothing is asked of a server
+    #[arg(long, hide = true)]
+    cached: bool,
     /// Order by name or kind
     #[arg(long, value_name = "FIELD")]
     sort_by: Option<String>,
@@ -50,6 +56,7 @@ pub fn run(flags: &Flags) -> Outcome {
         flags.namespaced.is_none_or(|namespaced| namespaced == kind.namespaced())
             && flags.api_group.as_deref().is_none_or(str::is_empty)
             && flags.verbs.iter().all(|verb| kind.verbs().contains(&verb.as_str()))
+            && flags.categories.iter().all(|category| category == self::category(*kind))
     });
     if flags.sort_by.as_deref() == Some("kind") {
         kinds.sort_by_key(|kind| kind.kind());
@@ -74,11 +81,16 @@ fn table(kinds: &[Resource], wide: bool) -> Table {
         let mut row = vec![kind.plural(), kind.short(), "v1", &namespaced, kind.kind()];
         let verbs = kind.verbs().join(",");
         if wide {
-            row.extend([verbs.as_str(), if *kind == Resource::Pods { "all" } else { "" }]);
+            row.extend([verbs.as_str(), category(*kind)]);
         }
         row.into_iter().map(str::to_owned).collect()
     });
     Table { rows: rows.collect(), headers: headers.into_iter().map(str::to_owned).collect() }
+}
+
+/// As the API server has them.
+fn category(kind: Resource) -> &'static str {
+    if kind == Resource::Pods { "all" } else { "" }
 }
 
 /// Runs `api-versions`.

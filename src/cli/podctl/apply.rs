@@ -247,7 +247,7 @@ fn prune(
             let options = DeleteOptions { grace_period, force: false };
             super::delete::tell_to_go(call, options, &object)?;
         }
-        if !printer.shows() || flags.sent.output.as_deref() == Some("name") {
+        if !printer.shows() || flags.sent.form.output.as_deref() == Some("name") {
             printer.one(&object, "pruned")?;
         }
     }

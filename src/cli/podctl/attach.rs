@@ -31,7 +31,7 @@ pub struct Flags {
     #[arg(short, long)]
     quiet: bool,
     /// How long to wait until the pod runs
-    #[arg(long, value_parser = parse_duration, value_name = "DURATION", default_value = "1m")]
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION", default_value = "1m0s", hide_default_value = true)]
     pod_running_timeout: Duration,
 }
 

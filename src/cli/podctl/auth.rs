@@ -1,11 +1,13 @@
 //! `podctl auth`: who may do what. Root may do everything, nobody else anything.
 
+use super::form::Form;
 use super::{Outcome, print, tell};
-use crate::cli::output::table::Writer;
+use crate::cli::output::{self, Format, table::text};
 use crate::error::Error;
 use crate::kube::Resource;
 use crate::kube::table::Table;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 /// Flags of `auth`.
 #[derive(Args)]
@@ -20,7 +22,13 @@ enum Question {
     #[command(name = "can-i")]
     CanI(CanI),
     /// Who am I?
-    Whoami,
+    Whoami(Whoami),
+}
+
+#[derive(Args)]
+struct Whoami {
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Args)]
@@ -37,6 +45,9 @@ struct CanI {
     /// In all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
+    /// Leave the headers of --list out
+    #[arg(long)]
+    no_headers: bool,
     /// A part of the kind: log, exec
     #[arg(long, value_name = "NAME")]
     subresource: Option<String>,
@@ -47,15 +58,28 @@ pub fn run(flags: &Flags) -> Outcome {
     let is_root = nix::unistd::geteuid().is_root();
     match &flags.question {
         Question::CanI(asked) => can_i(asked, is_root),
-        Question::Whoami => {
-            let (user, group) = if is_root { ("root", "system:masters") } else { ("nobody", "") };
+        Question::Whoami(asked) => who_am_i(asked, is_root),
+    }
+}
+
+fn who_am_i(asked: &Whoami, is_root: bool) -> Outcome {
+    let (user, group) = if is_root { ("root", "system:masters") } else { ("nobody", "") };
+    match asked.form.format()? {
+        Format::Table | Format::Wide => {
             let rows = [["Username", user], ["Groups", &format!("[{group}]")]];
             let rows = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
             let headers = ["ATTRIBUTE", "VALUE"].map(str::to_owned).to_vec();
-            print(&Writer::default().table(&Table { headers, rows }))?;
-            Ok(0)
+            print(&text(&Table { headers, rows }, false))?;
+        }
+        format => {
+            let review = json!({
+                "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview",
+                "metadata": {}, "status": {"userInfo": {"groups": [group], "username": user}},
+            });
+            print(&output::one(&review, &format)?)?;
         }
     }
+    Ok(0)
 }
 
 fn can_i(asked: &CanI, is_root: bool) -> Outcome {
@@ -64,7 +88,7 @@ fn can_i(asked: &CanI, is_root: bool) -> Outcome {
         let headers = row(["Resources", "Non-Resource URLs", "Resource Names", "Verbs"]);
         let verbs = if is_root { "[*]" } else { "[]" };
         let rows = vec![row(["*.*", "[]", "[]", verbs])];
-        print(&Writer::default().table(&Table { headers, rows }))?;
+        print(&text(&Table { headers, rows }, asked.no_headers))?;
         return Ok(0);
     }
     let [_, kind] = asked.words.as_slice() else {

@@ -1,8 +1,10 @@
 //! `podctl config`: what scripts ask of kubectl's. There is one context, this machine; what can be
 //! set is its namespace, which is kept in `<lib>/context.json`.
 
+use super::flags::parse_bool;
+use super::form::Form;
 use super::{Call, Outcome, print};
-use crate::cli::output::{json, table::Writer, yaml};
+use crate::cli::output::{self, Format, table::Writer, yaml};
 use crate::error::{Context, Error, Kind, Result};
 use crate::kube::{self, table::Table};
 use crate::pod::{Paths, store};
@@ -29,9 +31,18 @@ enum What {
         /// Accepted for kubectl's sake: there is one context
         #[arg(long)]
         minify: bool,
-        /// Output format: yaml, json
-        #[arg(short, long, value_name = "FORMAT")]
-        output: Option<String>,
+        /// Accepted for kubectl's sake: nothing lies in other files
+        #[arg(long, hide = true)]
+        flatten: bool,
+        /// Accepted for kubectl's sake: there is one file
+        #[arg(long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+            default_missing_value = "true", hide = true)]
+        merge: Option<bool>,
+        /// Accepted for kubectl's sake: there are no secrets in it
+        #[arg(long, hide = true)]
+        raw: bool,
+        #[command(flatten)]
+        form: Form,
     },
     /// Print the name of the context
     CurrentContext,
@@ -63,6 +74,12 @@ enum What {
         /// The one there is
         #[arg(long)]
         current: bool,
+        /// Its cluster: podctl, the one there is
+        #[arg(long, value_parser = the_one, hide = true)]
+        cluster: Option<String>,
+        /// Its user: podctl, the one there is
+        #[arg(long, value_parser = the_one, hide = true)]
+        user: Option<String>,
     },
 }
 
@@ -85,10 +102,14 @@ pub fn context(name: &str) -> std::result::Result<String, String> {
     if name == NAME { Ok(name.to_owned()) } else { Err(format!("context {name:?} does not exist")) }
 }
 
+fn the_one(name: &str) -> std::result::Result<String, String> {
+    if name == NAME { Ok(name.to_owned()) } else { Err(format!("there is only {NAME:?}")) }
+}
+
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     match &flags.what {
-        What::View { minify: _, output } => {
+        What::View { form, .. } => {
             let context = json!({"cluster": NAME, "namespace": call.namespace, "user": NAME});
             let config = json!({
                 "apiVersion": "v1", "kind": "Config", "preferences": {},
@@ -96,8 +117,10 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
                 "contexts": [{"name": NAME, "context": context}],
                 "current-context": NAME, "users": [{"name": NAME, "user": {}}],
             });
-            let json = output.as_deref() == Some("json");
-            print(&if json { json::document(&config) } else { yaml::document(&config) })?;
+            print(&match form.format()? {
+                Format::Table => yaml::document(&config),
+                format => output::one(&config, &format)?,
+            })?;
         }
         What::CurrentContext => print(&format!("{NAME}\n"))?,
         What::GetContexts { names, no_headers, output } => {
@@ -109,7 +132,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
             known(name)?;
             print(&format!("Switched to context {NAME:?}.\n"))?;
         }
-        What::SetContext { name, current } => {
+        What::SetContext { name, current, .. } => {
             match name {
                 Some(name) => known(name)?,
                 None if *current => {}

@@ -7,7 +7,7 @@ mod sources;
 
 use super::edit::HEADER;
 use super::write::{self, DryRun, Files, Printer, Sent, Unknown, usage};
-use super::{Call, Outcome, done, editor, files};
+use super::{Call, Outcome, done, editor, files, refused};
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::error::{Error, Kind, Result};
@@ -52,8 +52,6 @@ pub struct Flags {
     sent: Sent,
     #[command(flatten)]
     saved: Saved,
-    #[command(flatten)]
-    unknown: Unknown,
     /// Change the manifests in an editor first
     #[arg(long)]
     edit: bool,
@@ -66,12 +64,14 @@ pub struct Flags {
     words: Vec<String>,
 }
 
-/// `--save-config`.
+/// `--save-config` and `--validate`.
 #[derive(Args)]
 pub struct Saved {
     /// Note the object as what was applied last, for a later apply
     #[arg(long)]
     save_config: bool,
+    #[command(flatten)]
+    unknown: Unknown,
 }
 
 /// Objects from flags alone.
@@ -96,6 +96,9 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         None => {}
     }
     if let Some(word) = flags.words.first() {
+        if word.starts_with('-') {
+            return Err(unknown(word).into());
+        }
         if OTHERS.contains(&word.as_str()) {
             return Err(Error::user(format!("create {word}: not supported by runp"))
                 .hint("runp creates pods, config maps, secrets and namespaces")
@@ -109,7 +112,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let mut printer = flags.sent.printer()?;
     let selector = flags.selector.as_deref().map(Selector::parse).transpose()?;
     let mut failed = Vec::new();
-    let mut manifests = files::read_as(&flags.files, flags.unknown.fields()?)?;
+    let mut manifests = files::read_as(&flags.files, flags.saved.unknown.fields()?)?;
     manifests.retain(|one| {
         let labels = one.decoded.object.metadata().labels.as_ref();
         selector.as_ref().is_none_or(|selector| selector.matches(labels))
@@ -134,9 +137,26 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
     done(failed)
 }
 
+/// A flag stands among the words, as whatever follows them may be a generator of kubectl's.
+fn unknown(word: &str) -> Error {
+    let name = word.split('=').next().unwrap_or_default();
+    let error = match name.strip_prefix("--") {
+        Some(_) => format!("unknown flag: {name}"),
+        None => {
+            let letter = name.chars().nth(1).unwrap_or_default();
+            format!("unknown shorthand flag: '{letter}' in {name}")
+        }
+    };
+    let error = Error::user(format!("{error}\nSee 'podctl create --help' for usage."));
+    match refused::flag(&["create"], name) {
+        Some(instead) => error.hint(instead),
+        None => error,
+    }
+}
+
 /// `--edit`: creates what the caller makes of a manifest.
 fn edited(call: &Call, flags: &Flags, manifest: &Decoded, printer: &mut Printer) -> Result<()> {
-    let format = editor::format(flags.sent.output.as_deref())?;
+    let format = editor::format(flags.sent.form.output.as_deref())?;
     let mut given = manifest.given.clone();
     if let Some(namespace) = &manifest.object.metadata().namespace {
         given["metadata"]["namespace"] = namespace.clone().into();
@@ -144,19 +164,25 @@ fn edited(call: &Call, flags: &Flags, manifest: &Decoded, printer: &mut Printer)
     let original = output::one(&given, &format)?;
     editor::session(HEADER, &original, &format, &mut |_, after| {
         let kind = manifest.object.resource();
-        one(call, kube::object_of(kind, after, flags.unknown.fields()?)?, &flags.saved, printer)
+        one(
+            call,
+            kube::object_of(kind, after, flags.saved.unknown.fields()?)?,
+            &flags.saved,
+            printer,
+        )
     })
 }
 
 /// Creates what a generator made.
 fn generated(call: &Call, mut object: Object, saved: &Saved, sent: &Sent) -> Outcome {
+    saved.unknown.fields()?;
     if object.resource().namespaced() && (call.namespace_given || sent.dry_run()? != DryRun::Client)
     {
         object.metadata_mut().namespace = Some(call.namespace.clone());
     }
     let decoded = Decoded { given: object.to_value()?, object, warnings: Vec::new() };
     let kind = decoded.object.resource().singular();
-    let created = one(call, decoded, saved, &mut sent.printer()?);
+    let created = one(call, decoded, saved, &mut sent.printer()?.typed());
     created.map_err(|error| match (error.kind(), kind) {
         (Kind::AlreadyExists, "configmap") => {
             Error::user(format!("failed to create configmap: {error}"))

@@ -1,11 +1,14 @@
 //! `podctl debug`: a container added to a pod that runs, or a copy of the pod with one.
 
-use super::create::make;
+mod copy;
+
+use super::chosen::Chosen;
 use super::run::environment;
-use super::write::{self, DryRun, name_of};
-use super::{Call, Outcome, attach, resource, tell};
+use super::write::{self, Files, name_of};
+use super::{Call, Outcome, attach, report, resource, tell};
 use crate::error::{Error, Result};
-use crate::kube::{self, Fields, Pod, Resource};
+use crate::kube::patch::{self, PatchType};
+use crate::kube::{self, Pod};
 use clap::Args;
 use k8s_openapi::api::core::v1::EphemeralContainer;
 use serde_json::{Value, json};
@@ -14,9 +17,11 @@ use std::time::Duration;
 /// Flags of `debug`.
 #[derive(Args)]
 pub struct Flags {
-    /// The pod
+    /// The pods
     #[arg(value_name = "POD")]
     words: Vec<String>,
+    #[command(flatten)]
+    files: Files,
     /// What to run in the container
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -54,6 +59,14 @@ pub struct Flags {
     /// What the container may do: legacy, general, baseline, restricted, netadmin or sysadmin
     #[arg(long, default_value = "general")]
     profile: String,
+    /// Take the words behind -- for the arguments of the image's own command
+    #[arg(long)]
+    arguments_only: bool,
+    /// A part of a container, as JSON or YAML: env, resources, mounts and others
+    #[arg(long, value_name = "FILE")]
+    custom: Option<String>,
+    #[command(flatten)]
+    keep: copy::Keep,
     /// Keep standard input open
     #[arg(short = 'i', long)]
     stdin: bool,
@@ -71,27 +84,58 @@ pub struct Flags {
 
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let [word] = flags.words.as_slice() else {
-        return Err(Error::user("NAME or TYPE/NAME is required for debug").into());
-    };
-    if word.starts_with("node/") {
-        return Err(Error::user("debug node/…: not supported by runp")
-            .hint("you are on the node already")
-            .into());
-    }
     checked(flags)?;
-    let pod = call.engine.get(&call.namespace, &resource::name(word)?)?;
+    if flags.words.is_empty() && !flags.files.given()? {
+        return Err(Error::user("NAME or filename is required for debug").into());
+    }
+    for pod in pods(call, flags)? {
+        one(call, flags, &pod)?;
+    }
+    Ok(0)
+}
+
+/// The pods that are named, by word or by file.
+fn pods(call: &Call, flags: &Flags) -> Result<Vec<Pod>> {
+    let mut pods = Vec::new();
+    if flags.files.given()? {
+        let chosen = Chosen { files: &flags.files, ..Chosen::NONE };
+        let (objects, failed) = chosen.objects(call, false)?;
+        if let Some(error) = failed.into_iter().next() {
+            return Err(error);
+        }
+        for object in objects {
+            let kind = object.resource().kind();
+            match object {
+                kube::Object::Pod(pod) => pods.push(*pod),
+                _ => {
+                    return Err(Error::user(format!(
+                        "\"/v1, Kind={kind}\" not supported by debug"
+                    )));
+                }
+            }
+        }
+    }
+    for word in &flags.words {
+        if word.starts_with("node/") {
+            return Err(Error::user("debug node/…: not supported by runp")
+                .hint("you are on the node already"));
+        }
+        pods.push(call.engine.get(&call.namespace, &resource::name(word)?)?);
+    }
+    Ok(pods)
+}
+
+fn one(call: &Call, flags: &Flags, pod: &Pod) -> Result<()> {
     let (pod, container) = match &flags.copy_to {
-        Some(name) => copied(call, flags, &pod, name)?,
-        None => added(call, flags, &pod)?,
+        Some(name) => copy::make(call, flags, pod, name)?,
+        None => added(call, flags, pod)?,
     };
     if !flags.attach.unwrap_or(flags.stdin || flags.tty) {
-        return Ok(0);
+        return Ok(());
     }
     let pod = attach::awaited(call, pod, &container, Duration::from_secs(60))?;
     let wanted = attach::Wanted { stdin: flags.stdin, tty: flags.tty, quiet: flags.quiet };
-    attach::attach(call, &pod, &container, &wanted)?;
-    Ok(0)
+    attach::attach(call, &pod, &container, &wanted)
 }
 
 fn checked(flags: &Flags) -> Result<()> {
@@ -155,76 +199,6 @@ fn added(call: &Call, flags: &Flags, pod: &Pod) -> Result<(Pod, String)> {
     Ok((pod, name))
 }
 
-/// A copy of the pod, with another container or other images.
-fn copied(call: &Call, flags: &Flags, pod: &Pod, name: &str) -> Result<(Pod, String)> {
-    let mut value = kube::Object::Pod(Box::new(pod.clone())).to_value()?;
-    let namespace = pod.metadata.namespace.clone();
-    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let kept =
-        annotations.into_iter().filter(|(key, _)| !key.ends_with("last-applied-configuration"));
-    value["metadata"] = json!({
-        "name": name, "namespace": namespace,
-        "annotations": kept.collect::<std::collections::BTreeMap<_, _>>(),
-    });
-    let spec = value.get_mut("spec").and_then(Value::as_object_mut);
-    let spec = spec.ok_or_else(|| Error::user("the pod has no spec"))?;
-    spec.remove("nodeName");
-    spec.remove("ephemeralContainers");
-    if flags.share_processes {
-        spec.insert("shareProcessNamespace".to_owned(), true.into());
-    }
-    let containers = spec.get_mut("containers").and_then(Value::as_array_mut);
-    let containers = containers.ok_or_else(|| Error::user("the pod has no containers"))?;
-    for pair in &flags.set_image {
-        let (of, image) = pair.split_once('=').ok_or_else(|| {
-            Error::user(format!("invalid image format {pair:?}, expected CONTAINER=IMAGE"))
-        })?;
-        let meant = |one: &&mut Value| of == "*" || one["name"] == of;
-        containers.iter_mut().filter(meant).for_each(|one| one["image"] = image.into());
-    }
-    let target = match (&flags.container, flags.image.is_empty()) {
-        (Some(name), _) => name.clone(),
-        (None, false) => debugger(flags)?,
-        (None, true) => {
-            containers.first().and_then(|one| one["name"].as_str()).unwrap_or("").to_owned()
-        }
-    };
-    match containers.iter_mut().find(|one| one["name"] == target.as_str()) {
-        Some(there) => changed(flags, there),
-        None if flags.image.is_empty() => {
-            return Err(Error::user(format!("container {target:?} not found in pod")));
-        }
-        None => {
-            if flags.container.is_none() && !flags.quiet {
-                tell(&format!("Defaulting debug container name to {target}."));
-            }
-            containers.push(container(flags, &target)?);
-        }
-    }
-    let object = kube::object_of(Resource::Pods, &value, Fields::Strict)?.object;
-    if flags.replace {
-        let old = kube::Object::Pod(Box::new(pod.clone()));
-        super::delete::at_once(call, &old, Default::default(), None)?;
-    }
-    match make(call, &object, DryRun::No)? {
-        kube::Object::Pod(pod) => Ok((*pod, target)),
-        _ => Err(Error::user("the copy is no pod")),
-    }
-}
-
-/// A container of the copy that is there already: another image, another command.
-fn changed(flags: &Flags, container: &mut Value) {
-    if !flags.image.is_empty() {
-        container["image"] = flags.image.clone().into();
-    }
-    if !flags.command.is_empty() {
-        container["command"] = json!(flags.command);
-        container["args"] = Value::Null;
-    }
-    container["stdin"] = flags.stdin.into();
-    container["tty"] = flags.tty.into();
-}
-
 /// The container that is added.
 fn container(flags: &Flags, name: &str) -> Result<Value> {
     let mut container = json!({
@@ -239,7 +213,7 @@ fn container(flags: &Flags, name: &str) -> Result<Value> {
         container["imagePullPolicy"] = policy.clone().into();
     }
     if !flags.command.is_empty() {
-        container["command"] = json!(flags.command);
+        container[flags.command_field()] = json!(flags.command);
     }
     let env = flags.env.iter().map(|pair| environment(pair)).collect::<Result<Vec<Value>>>()?;
     if !env.is_empty() {
@@ -253,10 +227,39 @@ fn container(flags: &Flags, name: &str) -> Result<Value> {
             "runAsNonRoot": true, "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
         }),
-        _ => return Ok(container),
+        _ => return customized(flags, container),
     };
     container["securityContext"] = context;
-    Ok(container)
+    customized(flags, container)
+}
+
+/// `--custom`: the container with what the file says.
+fn customized(flags: &Flags, container: Value) -> Result<Value> {
+    let Some(file) = &flags.custom else { return Ok(container) };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let why = report::opening(file, &error);
+        Error::user(format!("must pass a container spec json file for custom profile: {why}"))
+    })?;
+    let mut custom = kube::value_of(file, &text)?;
+    let fixed = ["name", "command", "image", "lifecycle", "volumeDevices"];
+    if fixed.iter().any(|field| custom.get(field).is_some()) {
+        return Err(Error::user(
+            "name, command, image, lifecycle and volume devices are not modifiable via custom \
+             profile",
+        ));
+    }
+    custom["name"] = container["name"].clone();
+    // Lists are merged by what they are in a pod.
+    let pod = |container: Value| json!({"spec": {"containers": [container]}});
+    let mut merged = patch::apply(PatchType::Strategic, &pod(container), &pod(custom))?;
+    Ok(merged["spec"]["containers"][0].take())
+}
+
+impl Flags {
+    /// What the words behind `--` are.
+    fn command_field(&self) -> &'static str {
+        if self.arguments_only { "args" } else { "command" }
+    }
 }
 
 /// The container's name: the one given, or `debugger-x2b4z`.

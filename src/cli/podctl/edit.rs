@@ -37,7 +37,7 @@ pub struct Flags {
 
 /// Runs it: the objects one after another.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let format = editor::format(flags.sent.output.as_deref())?;
+    let format = editor::format(flags.sent.form.output.as_deref())?;
     let fields = flags.unknown.fields()?;
     let chosen = Chosen { verb: "edit", files: &flags.files, words: &flags.words, ..Chosen::NONE };
     let (objects, mut failed) = chosen.objects(call, false)?;

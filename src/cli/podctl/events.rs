@@ -1,5 +1,6 @@
 //! `podctl events`: what happened, the latest last.
 
+use super::form::Form;
 use super::{Call, Outcome, print, resource, tell};
 use crate::cli::output::{
     self, Asked, Format,
@@ -31,9 +32,8 @@ pub struct Flags {
     /// Leave the headers out
     #[arg(long)]
     no_headers: bool,
-    /// Output format: json, yaml, name, jsonpath=…
-    #[arg(short, long, value_name = "FORMAT")]
-    output: Option<String>,
+    #[command(flatten)]
+    form: Form,
     /// Accepted for kubectl's sake: there is no server to spare
     #[arg(long, value_name = "N", allow_negative_numbers = true, hide = true)]
     chunk_size: Option<i64>,
@@ -41,7 +41,7 @@ pub struct Flags {
 
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let format = Format::parse(flags.output.as_deref())?;
+    let format = flags.form.format()?;
     if !flags.types.iter().all(|kind| is_type(kind)) {
         let text = "valid --types are Normal or Warning";
         return Err(Error::user(text).into());

@@ -1,9 +1,10 @@
 //! The command line as data: globals and verbs; each verb's own flags stand with the verb.
 
 use super::{
-    api_resources, apply, attach, auth, completion, config, cp, create, debug, delete, describe,
-    diff, doctor, edit, events, exec, explain, gc, get, images, inspect, label, load, logs, patch,
-    port_forward, pull, replace, rmi, run, save, set, tag, timeline, top, tree, version, wait,
+    api_resources, apply, attach, auth, cluster_info, completion, config, cp, create, debug,
+    delete, describe, diff, doctor, edit, events, exec, explain, gc, get, images, inspect, label,
+    load, logs, patch, port_forward, pull, replace, rmi, run, save, set, tag, timeline, top, tree,
+    version, wait,
 };
 pub use crate::cli::parse_duration;
 use crate::error::{Context, Error, Result};
@@ -178,7 +179,7 @@ pub enum Verb {
     Config(config::Flags),
     /// Say where the pods run
     #[command(name = "cluster-info")]
-    ClusterInfo(version::ClusterInfo),
+    ClusterInfo(cluster_info::Flags),
     /// Write the man pages into a directory
     #[command(hide = true)]
     Man {

@@ -3,6 +3,7 @@
 mod watch;
 
 use super::chosen::Chosen;
+use super::form::Form;
 use super::resource::{self, Wanted};
 use super::selection::Selection;
 use super::write::Files;
@@ -29,13 +30,8 @@ pub struct Flags {
     words: Vec<String>,
     #[command(flatten)]
     files: Files,
-    /// Output format: wide, yaml, json, name, jsonpath=…, jsonpath-file=…, custom-columns=…,
-    /// custom-columns-file=…
-    #[arg(short, long, value_name = "FORMAT")]
-    output: Option<String>,
-    /// Template, or its file, of -o jsonpath and jsonpath-file
-    #[arg(long, value_name = "TEMPLATE")]
-    template: Option<String>,
+    #[command(flatten)]
+    form: Form,
     /// Objects of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -79,12 +75,20 @@ pub struct Flags {
     #[arg(long, value_parser = super::flags::parse_bool, num_args = 0..=1, require_equals = true,
         default_missing_value = "true", hide = true)]
     server_print: Option<bool>,
-    /// Accepted for kubectl's sake: there are none
-    #[arg(long, hide = true)]
-    show_managed_fields: bool,
+    /// A part of the objects: status, which they have in them
+    #[arg(long, value_name = "NAME", value_parser = parse_subresource, hide = true)]
+    subresource: Option<String>,
     /// Refused: there is no server to send a URI to
     #[arg(long, value_name = "URI", hide = true)]
     raw: Option<String>,
+}
+
+/// What kubectl 1.32 has; only the first is a part of what there is here.
+fn parse_subresource(text: &str) -> std::result::Result<String, String> {
+    match text {
+        "status" => Ok(text.to_owned()),
+        _ => Err("must be status".to_owned()),
+    }
 }
 
 /// What a command line asks for.
@@ -102,7 +106,7 @@ pub fn run(call: &Call, flags: &Flags) -> Outcome {
         let text = format!("--raw={uri}: there is no server that answers URIs");
         return Err(Error::user(text).hint("podctl get --help lists what there is").into());
     }
-    let format = Format::with_template(flags.output.as_deref(), flags.template.as_deref())?;
+    let format = flags.form.format()?;
     let mut asking = asking(flags)?;
     if flags.watch || flags.watch_only {
         return watch::run(call, flags, &format, &asking);

@@ -81,10 +81,8 @@ fn usage(command: &Command, path: &[&str]) -> String {
         usage += " [command]";
     }
     for positional in command.get_positionals() {
-        let names = positional.get_value_names().unwrap_or_default();
-        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         // Writing to a String cannot fail.
-        write!(usage, " {names}").unwrap_or_default();
+        write!(usage, " {}", names(positional)).unwrap_or_default();
     }
     usage + " [options]"
 }
@@ -101,17 +99,32 @@ fn options<'a>(flags: impl Iterator<Item = &'a Arg>) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// `-c, --container=''`, `-f, --follow=false`, `--timeout=30s`.
+/// `-c, --container=''`, `-f, --follow=false`, `--timeout=30s`: with its default, as kubectl has it.
 fn spelled(flag: &Arg) -> String {
     let short = flag.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
     let default = flag.get_default_values().first().map(|value| value.to_string_lossy());
-    let default = match (flag.get_action(), default) {
-        (ArgAction::SetTrue | ArgAction::Version | ArgAction::Help, _) => "false".to_owned(),
-        (ArgAction::Append, _) => "[]".to_owned(),
-        (_, Some(value)) if !value.is_empty() => value.into_owned(),
-        _ => "''".to_owned(),
+    let optional = flag.get_num_args().is_some_and(|count| count.min_values() == 0);
+    let is_time = names(flag) == "DURATION";
+    let default = match (flag.get_action(), default.as_deref()) {
+        (ArgAction::Append, None) => "[]".to_owned(),
+        (_, Some(value)) if is_bare(value, is_time) => value.to_owned(),
+        (_, Some(value)) => format!("'{value}'"),
+        (ArgAction::SetTrue | ArgAction::Version | ArgAction::Help, None) => "false".to_owned(),
+        (_, None) if optional => "false".to_owned(),
+        (_, None) if is_time => "0s".to_owned(),
+        (_, None) => "''".to_owned(),
     };
     format!("{short}--{}={default}", flag.get_long().unwrap_or_default())
+}
+
+fn names(flag: &Arg) -> String {
+    let names = flag.get_value_names().unwrap_or_default();
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a value is no text: a truth, a number or a time.
+fn is_bare(value: &str, is_time: bool) -> bool {
+    is_time || ["true", "false"].contains(&value) || value.parse::<i64>().is_ok()
 }
 
 /// Writes podctl.1 and a page for each verb into `dir`.

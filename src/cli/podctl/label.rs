@@ -188,7 +188,7 @@ impl Job<'_> {
         let map = self.map.of(object).get_or_insert_default();
         let mut set = Vec::new();
         for (key, value) in self.changes.set.iter().filter(|_| !self.flags.overwrite) {
-            if let Some(old) = map.get(key).filter(|old| *old != value || self.map == Map::Labels) {
+            if let Some(old) = map.get(key).filter(|old| *old != value) {
                 set.push(format!("'{key}' already has a value ({old})"));
             }
         }

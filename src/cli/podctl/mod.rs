@@ -8,6 +8,7 @@ mod apply;
 mod attach;
 mod auth;
 mod chosen;
+mod cluster_info;
 mod complete;
 mod completion;
 mod config;
@@ -26,6 +27,7 @@ mod exec;
 mod explain;
 mod files;
 mod flags;
+mod form;
 mod gc;
 mod get;
 mod help;
@@ -38,6 +40,7 @@ mod monitor;
 mod patch;
 mod port_forward;
 mod pull;
+mod refused;
 mod replace;
 mod resource;
 mod rmi;
@@ -174,7 +177,7 @@ fn with_instance(verb: Verb, call: &Call) -> Outcome {
         Verb::Annotate(args) => label::run(call, &args, label::Map::Annotations),
         Verb::Apply(args) => apply::run(call, &args),
         Verb::Attach(args) => attach::run(call, &args),
-        Verb::ClusterInfo(args) => version::cluster_info(call, &args),
+        Verb::ClusterInfo(args) => cluster_info::run(call, &args),
         Verb::Config(args) => config::run(call, &args),
         Verb::Cp(args) => cp::run(call, &args),
         Verb::Create(args) => create::run(call, &args),

@@ -117,7 +117,9 @@ fn one(
 
 /// The object patched here, and not stored.
 fn shown(object: &Object, kind: PatchType, patch: &Value) -> Result<(Applied, Object)> {
-    let (mut patched, _) = patched(object, kind, patch)?;
+    // No server has looked at it.
+    let (mut patched, _) =
+        patched(object, kind, patch).map_err(|error| Error::user(error.to_string()))?;
     write::keep_server_fields(&mut patched, object);
     let same = patched.to_value()? == object.to_value()?;
     Ok((if same { Applied::Unchanged } else { Applied::Configured }, patched))

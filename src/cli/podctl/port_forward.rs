@@ -22,7 +22,7 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "localhost")]
     address: Vec<String>,
     /// How long to wait until the pod runs
-    #[arg(long, value_parser = parse_duration, value_name = "DURATION", default_value = "1m")]
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION", default_value = "1m0s", hide_default_value = true)]
     pod_running_timeout: Duration,
 }
 

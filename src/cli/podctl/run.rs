@@ -74,11 +74,24 @@ pub struct Flags {
     /// Refused: there are no services
     #[arg(long, hide = true)]
     expose: bool,
+    /// With --rm: delete the pod at once
+    #[arg(long)]
+    force: bool,
+    /// Accepted for kubectl's sake: with --rm the end of the pod is always awaited
+    #[arg(long, hide = true)]
+    wait: bool,
+    /// With --rm: how long to wait for the pod's end; 0 for as long as it takes
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    timeout: Option<Duration>,
+    /// Accepted for kubectl's sake: nothing here owns anything
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true,
+        default_missing_value = "background", hide = true)]
+    cascade: Option<String>,
     /// Say nothing but what the container says
     #[arg(short, long)]
     quiet: bool,
     /// How long to wait until the pod runs
-    #[arg(long, value_parser = parse_duration, value_name = "DURATION", default_value = "1m")]
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION", default_value = "1m0s", hide_default_value = true)]
     pod_running_timeout: Duration,
     /// Seconds to stop in, with --rm; -1 for the pod's own
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true,
@@ -93,7 +106,7 @@ pub struct Flags {
 
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
-    let mut printer = flags.sent.printer()?;
+    let mut printer = flags.sent.printer()?.typed();
     let (name, image) = checked(flags, printer.dry_run)?;
     let mut value = overridden(flags, pod(flags, name, image)?)?;
     let namespace = call.namespace_given || printer.dry_run != DryRun::Client;
@@ -294,10 +307,11 @@ fn attended(call: &Call, flags: &Flags, pod: Pod) -> Outcome {
 
 fn remove(call: &Call, flags: &Flags, pod: &Pod) -> Result<()> {
     let grace_period = (flags.grace_period >= 0).then_some(flags.grace_period);
+    let grace_period = if flags.force { Some(0) } else { grace_period };
     let options = DeleteOptions { grace_period, force: grace_period == Some(0) };
     let object = Object::Pod(Box::new(pod.clone()));
     let (name, namespace) = (object.name(), object.namespace());
-    delete::at_once(call, &object, options, None)?;
+    delete::at_once(call, &object, options, flags.timeout)?;
     match flags.quiet {
         true => Ok(()),
         false => print(&format!("pod \"{name}\" deleted from {namespace} namespace\n")),

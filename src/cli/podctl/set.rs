@@ -1,14 +1,16 @@
 //! `podctl set image`, `set env` and `set resources`: a part of a pod's containers changed. Of a pod
 //! that is there only its images can be; the others serve manifests, with `--local`.
 
+mod env;
+
 use super::chosen::{Chosen, Selectors};
 use super::write::{DryRun, Files, Printer, Sent};
-use super::{Call, Outcome, done, print};
+use super::{Call, Outcome, done};
 use crate::error::{Error, Result};
 use crate::kube::{Object, Pod};
 use crate::pod::{Applied, Key};
 use clap::{Args, Subcommand};
-use k8s_openapi::api::core::v1::{Container, EnvVar};
+use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
 
@@ -24,7 +26,7 @@ enum What {
     /// Change the images of containers: CONTAINER=IMAGE, or *=IMAGE
     Image(ImageFlags),
     /// Set, remove or list variables of the containers' environment: NAME=VALUE, NAME-
-    Env(EnvFlags),
+    Env(env::Flags),
     /// Change the resources of containers
     Resources(ResourceFlags),
 }
@@ -53,21 +55,6 @@ struct ImageFlags {
 }
 
 #[derive(Args)]
-struct EnvFlags {
-    #[command(flatten)]
-    common: Common,
-    /// NAME=VALUE of a variable
-    #[arg(short, long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
-    /// Only the containers whose names match, * being anything
-    #[arg(short, long, default_value = "*")]
-    containers: String,
-    /// Print what is set
-    #[arg(long)]
-    list: bool,
-}
-
-#[derive(Args)]
 struct ResourceFlags {
     #[command(flatten)]
     common: Common,
@@ -89,14 +76,14 @@ type Change<'a> = &'a dyn Fn(&mut Pod) -> Result<()>;
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     match &flags.what {
         What::Image(flags) => image(call, flags),
-        What::Env(flags) => env(call, flags),
+        What::Env(flags) => env::run(call, flags),
         What::Resources(flags) => resources(call, flags),
     }
 }
 
 fn image(call: &Call, flags: &ImageFlags) -> Outcome {
     let (words, pairs) = split(&flags.common.words, |word| word.contains('='));
-    if pairs.is_empty() && !words.is_empty() {
+    if pairs.is_empty() && !(words.is_empty() && flags.common.files.filename.is_empty()) {
         return Err(Error::user("at least one image update is required").into());
     }
     let images = pairs.iter().map(|pair| pair.split_once('=').filter(|(of, _)| !of.is_empty()));
@@ -118,61 +105,6 @@ fn image(call: &Call, flags: &ImageFlags) -> Outcome {
     })
 }
 
-fn env(call: &Call, flags: &EnvFlags) -> Outcome {
-    let is_change = |word: &str| word.contains('=') || word.ends_with('-');
-    let (words, pairs) = split(&flags.common.words, is_change);
-    let pairs: Vec<&String> = pairs.iter().chain(&flags.env).collect();
-    if flags.list {
-        return list(call, flags, words);
-    }
-    if pairs.is_empty() {
-        return Err(Error::user("at least one environment variable must be provided").into());
-    }
-    all(call, &flags.common, words, "env updated", &|pod| {
-        for container in named(pod, &flags.containers)? {
-            let variables = container.env.get_or_insert_default();
-            for pair in &pairs {
-                set_variable(variables, pair);
-            }
-            container.env = container.env.take().filter(|variables| !variables.is_empty());
-        }
-        Ok(())
-    })
-}
-
-/// `NAME=VALUE` or `NAME-`.
-fn set_variable(variables: &mut Vec<EnvVar>, pair: &str) {
-    let Some((name, value)) = pair.split_once('=') else {
-        let name = pair.trim_end_matches('-');
-        return variables.retain(|variable| variable.name != name);
-    };
-    let new = EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
-    match variables.iter_mut().find(|variable| variable.name == name) {
-        Some(there) => *there = new,
-        None => variables.push(new),
-    }
-}
-
-fn list(call: &Call, flags: &EnvFlags, words: &[String]) -> Outcome {
-    let (objects, failed) = chosen(&flags.common, words).objects(call, flags.common.local)?;
-    for object in objects {
-        let name = object.name().to_owned();
-        let mut pod = pod_of(object)?;
-        for container in named(&mut pod, &flags.containers)? {
-            let mut text = format!("# Pod {name}, container {}\n", container.name);
-            for variable in container.env.iter().flatten() {
-                let value = variable.value.as_deref().unwrap_or_default();
-                text += &match &variable.value_from {
-                    Some(_) => format!("# {} from another object\n", variable.name),
-                    None => format!("{}={value}\n", variable.name),
-                };
-            }
-            print(&text)?;
-        }
-    }
-    done(failed)
-}
-
 fn resources(call: &Call, flags: &ResourceFlags) -> Outcome {
     let (limits, requests) = (quantities(&flags.limits)?, quantities(&flags.requests)?);
     if limits.is_empty() && requests.is_empty() {
@@ -181,7 +113,12 @@ fn resources(call: &Call, flags: &ResourceFlags) -> Outcome {
         return Err(Error::user(text).into());
     }
     all(call, &flags.common, &flags.common.words, "resource requirements updated", &|pod| {
-        for container in named(pod, &flags.containers)? {
+        let found = named(pod, &flags.containers);
+        if found.is_empty() {
+            let text = format!("unable to find container named {}", flags.containers);
+            return Err(Error::user(text));
+        }
+        for container in found {
             let resources = container.resources.get_or_insert_default();
             let parts = [(&mut resources.limits, &limits), (&mut resources.requests, &requests)];
             for (part, new) in parts.into_iter().filter(|(_, new)| !new.is_empty()) {
@@ -233,7 +170,11 @@ fn one(
     let key = Key::of(&object);
     let mut pod = pod_of(object)?;
     if local || printer.dry_run == DryRun::Client {
+        let before = pod.clone();
         change(&mut pod)?;
+        if pod == before {
+            return Ok(());
+        }
         // As Go's types say it.
         for container in containers(&mut pod) {
             container.resources.get_or_insert_default();
@@ -255,10 +196,11 @@ fn one(
 
 fn pod_of(object: Object) -> Result<Pod> {
     let kind = object.resource().kind();
+    let named = format!("{}/{}", object.resource().singular(), object.name());
     match object {
         Object::Pod(pod) => Ok(*pod),
         _ => Err(Error::user(format!(
-            "the object is not a pod or does not have a pod template: *v1.{kind}"
+            "{named} the object is not a pod or does not have a pod template: *v1.{kind}"
         ))),
     }
 }
@@ -270,8 +212,7 @@ fn containers(pod: &mut Pod) -> impl Iterator<Item = &mut Container> {
 }
 
 /// The containers whose names match.
-fn named<'a>(pod: &'a mut Pod, pattern: &str) -> Result<Vec<&'a mut Container>> {
-    let name = pod.metadata.name.clone().unwrap_or_default();
+fn named<'a>(pod: &'a mut Pod, pattern: &str) -> Vec<&'a mut Container> {
     let matches = |text: &str| match pattern.split_once('*') {
         None => text == pattern,
         Some((start, end)) => {
@@ -279,27 +220,12 @@ fn named<'a>(pod: &'a mut Pod, pattern: &str) -> Result<Vec<&'a mut Container>> 
         }
     };
     let spec = pod.spec.iter_mut().flat_map(|spec| &mut spec.containers);
-    let found: Vec<_> = spec.filter(|container| matches(&container.name)).collect();
-    if found.is_empty() {
-        let text = format!("pods/{name} does not have any containers matching {pattern:?}");
-        return Err(Error::user(text));
-    }
-    Ok(found)
+    spec.filter(|container| matches(&container.name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn variables_are_set_and_removed() {
-        let mut variables = Vec::new();
-        for pair in ["A=1", "B=x=y", "A=2", "C=", "B-"] {
-            set_variable(&mut variables, pair);
-        }
-        let shown = variables.iter().map(|one| (one.name.as_str(), one.value.as_deref()));
-        assert_eq!(shown.collect::<Vec<_>>(), [("A", Some("2")), ("C", Some(""))]);
-    }
 
     #[test]
     fn quantities_are_checked() {

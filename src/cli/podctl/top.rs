@@ -2,6 +2,7 @@
 
 mod node;
 
+use super::flags::parse_bool;
 use super::selection::Selection;
 use super::{Call, Outcome, print, resource::part, tell};
 use crate::cli::output::table::text;
@@ -54,6 +55,10 @@ struct PodFlags {
     /// Add the sum of all
     #[arg(long)]
     sum: bool,
+    /// Accepted for kubectl's sake: nothing is asked of a server
+    #[arg(long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide = true)]
+    use_protocol_buffers: Option<bool>,
     /// Leave the headers out
     #[arg(long)]
     no_headers: bool,

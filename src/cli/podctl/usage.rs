@@ -1,7 +1,7 @@
 //! What is wrong with a command line, in the words of kubectl (cobra and pflag), exit status 1.
 
 use super::flags::Cli;
-use super::{help, print, tell};
+use super::{help, print, refused, tell};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory};
 use std::ffi::OsString;
@@ -98,6 +98,9 @@ pub fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
             let below = text(error, ContextKind::InvalidSubcommand);
             tell(&format!("error: unknown command {below:?}"));
             tell(&format!("See 'podctl {verb} -h' for help and examples"));
+            if let Some(instead) = refused::word(verb, &below) {
+                tell(&format!("hint: kubectl has {verb} {below}; {instead}"));
+            }
             return ExitCode::FAILURE;
         }
         _ => tell(&format!("error: {}", shorthand(told, arguments))),
@@ -109,6 +112,10 @@ pub fn answer(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         }
         (_, Some(verb)) => tell(&format!("See 'podctl {verb} --help' for usage.")),
         (_, None) => tell("See 'podctl --help' for usage."),
+    }
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    if let Some(instead) = refused::flag(&words, name_of(&text(error, ContextKind::InvalidArg))) {
+        tell(&format!("hint: {instead}"));
     }
     ExitCode::FAILURE
 }
@@ -146,7 +153,7 @@ fn shorthand(told: String, arguments: &[OsString]) -> String {
 fn words(error: &clap::Error) -> String {
     let flag = text(error, ContextKind::InvalidArg);
     let value = text(error, ContextKind::InvalidValue);
-    let name = flag.split([' ', '=', '[']).next().unwrap_or_default();
+    let name = name_of(&flag);
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let verb = text(error, ContextKind::InvalidSubcommand);
@@ -188,6 +195,11 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
         Some(ContextValue::Strings(texts)) => texts.join(" "),
         _ => String::new(),
     }
+}
+
+/// A flag without its value.
+fn name_of(flag: &str) -> &str {
+    flag.split([' ', '=', '[']).next().unwrap_or_default()
 }
 
 /// The verb of a command line that cannot be read: the first word that is one.

@@ -1,6 +1,6 @@
-//! `podctl version` and `cluster-info`.
+//! `podctl version`.
 
-use super::{Call, Outcome, print};
+use super::{Outcome, print};
 use crate::cli::output::{json, yaml};
 use crate::error::Error;
 use crate::pod::node::KUBERNETES;
@@ -16,14 +16,6 @@ pub struct Flags {
     /// Output format: yaml or json
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
-}
-
-/// Flags of `cluster-info`.
-#[derive(Args)]
-pub struct ClusterInfo {
-    /// Refused: there is no cluster to dump
-    #[arg(hide = true)]
-    dump: Option<String>,
 }
 
 /// Runs it.
@@ -46,21 +38,5 @@ pub fn run(flags: &Flags) -> Outcome {
             return Err(Error::user("--output must be 'yaml' or 'json'").into());
         }
     })?;
-    Ok(0)
-}
-
-/// Runs `cluster-info`.
-pub fn cluster_info(call: &Call, flags: &ClusterInfo) -> Outcome {
-    if flags.dump.is_some() {
-        let error = Error::user("cluster-info dump: there is no cluster to dump");
-        return Err(error.hint("podctl get pods -A -o yaml has all that is known of pods").into());
-    }
-    let config = &call.engine.config;
-    let (node, lib, logs) = (&config.node, config.paths.lib.display(), config.paths.logs.display());
-    print(&format!(
-        "Pods run on this machine, node {node}; there is no control plane.\n\
-         Their state is in {lib}, their logs are in {logs}.\n\n\
-         To see what this machine can and cannot do, use 'podctl doctor'.\n"
-    ))?;
     Ok(0)
 }

@@ -2,6 +2,7 @@
 
 use super::chosen::{Chosen, Selectors};
 use super::flags::parse_duration;
+use super::form::Form;
 use super::write::Files;
 use super::{Call, Outcome, done, print, resource};
 use crate::cli::output::{self, Asked, Format, jsonpath::Template};
@@ -33,9 +34,8 @@ pub struct Flags {
     timeout: Duration,
     #[command(flatten)]
     selectors: Selectors,
-    /// Output format: json, yaml, name, jsonpath=…
-    #[arg(short, long, value_name = "FORMAT")]
-    output: Option<String>,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// What is waited for.
@@ -50,7 +50,7 @@ enum Until {
 /// Runs it.
 pub fn run(call: &Call, flags: &Flags) -> Outcome {
     let until = until(&flags.until)?;
-    let format = Format::parse(flags.output.as_deref())?;
+    let format = flags.form.format()?;
     let end = Instant::now() + flags.timeout;
     let chosen = Chosen {
         verb: "wait",

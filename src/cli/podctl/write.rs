@@ -1,5 +1,6 @@
 //! What the verbs that change objects have in common: flags, and how they say what they did.
 
+use super::form::Form;
 use super::{Call, print, tell};
 use crate::cli::output::{self, Asked, Format};
 use crate::error::{Context, Error, Kind, Result};
@@ -71,15 +72,11 @@ pub struct Sent {
     #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true,
         default_missing_value = "unchanged", default_value = "none", hide_default_value = true)]
     dry_run: String,
-    /// Output format: json, yaml, name and others
-    #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<String>,
+    #[command(flatten)]
+    pub form: Form,
     /// Accepted for kubectl's sake
     #[arg(long, value_name = "NAME", hide = true)]
     field_manager: Option<String>,
-    /// Accepted for kubectl's sake
-    #[arg(long, hide = true)]
-    show_managed_fields: bool,
 }
 
 /// `--dry-run`.
@@ -133,7 +130,7 @@ impl Sent {
 
     /// The printer of the results.
     pub fn printer(&self) -> Result<Printer> {
-        let format = Format::parse(self.output.as_deref())?;
+        let format = self.form.format()?;
         Ok(Printer { format, dry_run: self.dry_run()?, shown: 0 })
     }
 }
@@ -147,6 +144,11 @@ pub struct Printer {
 }
 
 impl Printer {
+    /// For objects that were made of flags alone.
+    pub fn typed(self) -> Self {
+        Self { format: self.format.typed(), ..self }
+    }
+
     /// Whether objects are shown, and not a line about each.
     pub fn shows(&self) -> bool {
         self.format != Format::Table

@@ -230,7 +230,7 @@ fn value(pod: &Pod, container: &Container, variable: &EnvVar) -> String {
 }
 
 /// `limits.cpu` of the container as a multiple of the divisor, rounded up; 0 where it is not set.
-fn resource(container: &Container, field: &ResourceFieldSelector) -> i64 {
+pub fn resource(container: &Container, field: &ResourceFieldSelector) -> i64 {
     let resources = container.resources.as_ref();
     let (list, name) = field.resource.split_once('.').unwrap_or_default();
     let list = match list {

@@ -7,6 +7,7 @@ mod objects;
 mod paint;
 mod volumes;
 
+pub use containers::resource;
 pub use node::node;
 pub use objects::{config_map, generic, namespace, secret};
 pub use paint::painted;

@@ -78,6 +78,7 @@ fn take<'a>(step: &'a Step, values: &[&'a Value], missing: Missing) -> Found<'a>
             }
         }
         Step::Literal(value) => Ok(vec![value]),
+        Step::Wrong(why) => Err(why.clone()),
         Step::Wildcard => Ok(values.iter().copied().flat_map(children).collect()),
         Step::Recursive => {
             let mut all = Vec::new();

@@ -31,7 +31,12 @@ pub fn template(text: &str) -> Parsed<Vec<Node>> {
             Action::Steps(steps) => nodes.push(Node::Path(steps)),
             Action::Range(steps) => open.push((steps, std::mem::take(&mut nodes))),
             Action::End => {
-                let (steps, outer) = open.pop().ok_or("not in range, nothing to end")?;
+                let Some((steps, outer)) = open.pop() else {
+                    let why = "not in range, nothing to end".to_owned();
+                    nodes.push(Node::Path(vec![Step::Wrong(why)]));
+                    rest = reader.rest;
+                    continue;
+                };
                 let body = std::mem::replace(&mut nodes, outer);
                 nodes.push(Node::Range(steps, body));
             }
@@ -88,7 +93,7 @@ impl<'a> Reader<'a> {
                     }
                     "true" => steps.push(Step::Literal(Value::Bool(true))),
                     "false" => steps.push(Step::Literal(Value::Bool(false))),
-                    word => return Err(format!("unrecognized identifier {word}")),
+                    word => steps.push(Step::Wrong(format!("unrecognized identifier {word}"))),
                 },
                 c => {
                     let code = u32::from(c);
@@ -117,8 +122,6 @@ impl<'a> Reader<'a> {
         }
         match self.word() {
             star if star == "*" => steps.push(Step::Wildcard),
-            // `{.}` is the value itself.
-            none if none.is_empty() => {}
             name => steps.push(Step::Field(name)),
         }
         Ok(())
@@ -186,7 +189,9 @@ impl<'a> Reader<'a> {
             }
             false
         });
-        let (end, _) = end.ok_or("unterminated array")?;
+        let is_filter = self.rest.starts_with("?(");
+        let unended = if is_filter { "unterminated filter" } else { "unterminated array" };
+        let (end, _) = end.ok_or(unended)?;
         let (inside, rest) = self.rest.split_at(end);
         self.rest = rest.get(1..).unwrap_or_default();
         bracketed(inside.trim())
@@ -195,21 +200,21 @@ impl<'a> Reader<'a> {
 
 fn bracketed(text: &str) -> Parsed<Step> {
     if text == "*" {
-        return Ok(Step::Wildcard);
+        // Of lists alone.
+        return Ok(Step::Slice(Slice { start: None, end: None, step: None, single: false }));
     }
     if let Some(filter) = text.strip_prefix("?(").and_then(|rest| rest.strip_suffix(')')) {
-        return filtered(filter.trim()).map(|filter| Step::Filter(Box::new(filter)));
+        return filtered(filter.trim());
     }
     let parts = parts(text);
     if parts.len() > 1 {
         let all = parts.into_iter().map(|part| bracketed(part.trim()).map(|step| vec![step]));
         return all.collect::<Parsed<_>>().map(Step::Union);
     }
-    for quote in ['\'', '"'] {
-        let inside = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-        if let Some(name) = inside.filter(|name| !name.contains(quote)) {
-            return Ok(Step::Field(name.replace('\\', "")));
-        }
+    let inside = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    if let Some(names) = inside.filter(|names| !names.contains('\'')) {
+        // Dots part names here, too.
+        return steps(&format!(".{names}")).map(|steps| Step::Union(vec![steps]));
     }
     slice(text).map(Step::Slice).ok_or_else(|| format!("invalid array index {text}"))
 }
@@ -235,7 +240,8 @@ fn slice(text: &str) -> Option<Slice> {
     });
     let numbers = numbers.collect::<Option<Vec<Option<i64>>>>()?;
     match *numbers.as_slice() {
-        [Some(index)] => Some(Slice {
+        // Nothing at all is the first one.
+        [index] => Some(index.unwrap_or(0)).map(|index| Slice {
             start: Some(index),
             end: Some(index.saturating_add(1)),
             step: None,
@@ -247,14 +253,15 @@ fn slice(text: &str) -> Option<Slice> {
     }
 }
 
-fn filtered(text: &str) -> Parsed<Filter> {
+fn filtered(text: &str) -> Parsed<Step> {
     let is_operator = |c: char| matches!(c, '!' | '<' | '>' | '=');
     let Some(at) = text.find(is_operator).filter(|at| *at > 0) else {
-        return Ok(Filter { left: steps(text)?, compared: None });
+        return Ok(Step::Filter(Box::new(Filter { left: steps(text)?, compared: None })));
     };
     let (left, rest) = text.split_at(at);
     let end = rest.find(|c| !is_operator(c)).unwrap_or(rest.len());
     let (operator, right) = rest.split_at(end);
+    let (left, right) = (steps(left)?, steps(right)?);
     let comparison = match operator {
         "<" => Comparison::Less,
         "<=" => Comparison::LessOrEqual,
@@ -262,9 +269,9 @@ fn filtered(text: &str) -> Parsed<Filter> {
         "!=" => Comparison::NotEqual,
         ">=" => Comparison::GreaterOrEqual,
         ">" => Comparison::Greater,
-        other => return Err(format!("unrecognized filter operator {other}")),
+        other => return Ok(Step::Wrong(format!("unrecognized filter operator {other}"))),
     };
-    Ok(Filter { left: steps(left)?, compared: Some((comparison, steps(right)?)) })
+    Ok(Step::Filter(Box::new(Filter { left, compared: Some((comparison, right)) })))
 }
 
 /// What Go makes of the escapes in a quoted text.

@@ -3,7 +3,7 @@
 
 use crate::cli::output::{self, Format};
 use crate::cli::podctl::chosen::{Chosen, Selectors};
-use crate::cli::podctl::write::{self, DryRun, Files, Sent, usage};
+use crate::cli::podctl::write::{self, DryRun, Files, Sent, Unknown, usage};
 use crate::cli::podctl::{Call, Outcome, done, editor, files, print, tell};
 use crate::error::{Error, Result};
 use crate::kube::{Decoded, Fields, Object};
@@ -68,6 +68,8 @@ pub struct Edit {
     files: Files,
     #[command(flatten)]
     sent: Sent,
+    #[command(flatten)]
+    unknown: Unknown,
 }
 
 /// Runs one of them.
@@ -153,7 +155,7 @@ fn note(call: &Call, flags: &Set, new: &Decoded, dry_run: DryRun) -> Result<Opti
 }
 
 fn edit(call: &Call, flags: &Edit) -> Outcome {
-    let format = editor::format(flags.sent.output.as_deref())?;
+    let format = editor::format(flags.sent.form.output.as_deref())?;
     let (files, words) = (&flags.files, flags.words.as_slice());
     let chosen = Chosen { verb: "apply edit-last-applied", files, words, ..Chosen::NONE };
     let (objects, mut failed) = chosen.objects(call, false)?;

@@ -2,6 +2,7 @@
 
 use super::{INTERVAL, milli};
 use crate::cli::output::{self, table::text};
+use crate::cli::podctl::flags::parse_bool;
 use crate::cli::podctl::{Call, Outcome, print, tell};
 use crate::error::{Error, Result};
 use crate::kube::table::Table;
@@ -24,6 +25,10 @@ pub struct Flags {
     /// Order by cpu or memory, the most first
     #[arg(long, value_name = "FIELD")]
     sort_by: Option<String>,
+    /// Accepted for kubectl's sake: nothing is asked of a server
+    #[arg(long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide = true)]
+    use_protocol_buffers: Option<bool>,
     /// Leave the headers out
     #[arg(long)]
     no_headers: bool,
