@@ -18,23 +18,32 @@ pub(super) const MAX_PIECES: usize = 1 << 20;
 
 /// What a member makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// With data.
     File,
+    /// Another name of a member.
     HardLink,
+    /// `link` is its content.
     Symlink,
+    /// mknod(2).
     CharDevice,
+    /// mknod(2).
     BlockDevice,
+    /// mkdir(2).
     Directory,
+    /// mkfifo(3).
     Fifo,
 }
 
 /// One member, with everything its extension records said.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) path: Vec<u8>,
+pub struct Member {
+    /// As it was written: nothing about it is checked.
+    pub path: Vec<u8>,
     /// Target of a link.
     pub(super) link: Vec<u8>,
-    pub(super) kind: Kind,
+    /// What it makes.
+    pub kind: Kind,
     /// Permission bits only.
     pub(super) mode: u32,
     pub(super) uid: u32,
@@ -44,15 +53,15 @@ pub(super) struct Member {
     pub(super) device: (u32, u32),
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Size of the file that it makes.
-    pub(super) size: u64,
+    pub size: u64,
     /// Where the data goes, as (offset, length); `None` for a plain file.
-    pub(super) pieces: Option<Vec<(u64, u64)>>,
+    pub pieces: Option<Vec<(u64, u64)>>,
     /// Where in the stream the data begins.
     pub(super) at: u64,
 }
 
 /// Walks the stream: [`Members::next`] for the next member, then `read` for its data.
-pub(super) struct Members<R> {
+pub struct Members<R> {
     input: R,
     skip: fn(&mut R, u64) -> io::Result<()>,
     at: u64,
@@ -70,12 +79,14 @@ struct Extensions {
 }
 
 impl<R: Read> Members<R> {
-    pub(super) fn new(input: R) -> Self {
+    /// From the begin of an archive.
+    pub fn new(input: R) -> Self {
         Self { input, skip: skip_reading, at: 0, data: 0, padding: 0 }
     }
 
     /// The next member, `None` at the end of the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+    #[expect(clippy::should_implement_trait, reason = "a member is read before the next one")]
+    pub fn next(&mut self) -> Result<Option<Member>> {
         let mut extensions = Extensions::default();
         loop {
             let Some(header) = self.header()? else { return Ok(None) };
@@ -110,6 +121,11 @@ impl<R: Read> Members<R> {
     pub(super) fn drain(mut self) -> Result<()> {
         io::copy(&mut self.input, &mut io::sink())?;
         Ok(())
+    }
+
+    /// What follows the archive's end.
+    pub fn into_rest(self) -> R {
+        self.input
     }
 
     fn header(&mut self) -> Result<Option<Header>> {

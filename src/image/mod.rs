@@ -36,6 +36,7 @@ mod unpack;
 pub mod users;
 mod whiteout;
 
+pub use members::{Kind, Member, Members};
 pub use reference::Reference;
 pub use remove::{Disk, Usage};
 pub use save::Format;

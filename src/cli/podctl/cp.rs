@@ -129,10 +129,10 @@ impl<'a> There<'a> {
             }
             None => Ok(()),
         };
-        let status = tar.wait()?;
         drop(progress);
+        // A tar that goes on without a reader is not waited for: it ends with us.
         unpacked?;
-        ended(status)
+        ended(tar.wait()?)
     }
 
     fn copy_in(&self, from: &Path, path: &str, no_preserve: bool) -> Result<u8> {

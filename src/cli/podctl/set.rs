@@ -211,7 +211,7 @@ fn containers(pod: &mut Pod) -> impl Iterator<Item = &mut Container> {
     spec.flat_map(|spec| spec.init_containers.iter_mut().flatten().chain(&mut spec.containers))
 }
 
-/// The containers whose names match.
+/// The containers whose names match, those of the beginning last.
 fn named<'a>(pod: &'a mut Pod, pattern: &str) -> Vec<&'a mut Container> {
     let matches = |text: &str| match pattern.split_once('*') {
         None => text == pattern,
@@ -219,8 +219,10 @@ fn named<'a>(pod: &'a mut Pod, pattern: &str) -> Vec<&'a mut Container> {
             text.len() >= start.len() + end.len() && text.starts_with(start) && text.ends_with(end)
         }
     };
-    let spec = pod.spec.iter_mut().flat_map(|spec| &mut spec.containers);
-    spec.filter(|container| matches(&container.name)).collect()
+    let all = pod.spec.iter_mut().flat_map(|spec| {
+        spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten())
+    });
+    all.filter(|container| matches(&container.name)).collect()
 }
 
 #[cfg(test)]

@@ -2,24 +2,22 @@
 //! (CVE-2018-1002100, CVE-2019-1002101, CVE-2019-11246, CVE-2019-11249): directories and regular
 //! files are made, links and everything else are left out; names stay below the destination, which
 //! is held open, and no link below it is followed; modes, owners and times are this host's own;
-//! headers are bounded.
+//! headers are bounded, and sizes by the disk's room.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::{Errno, path};
+use crate::image::{Kind, Member, Members};
+use crate::sys::{Errno, fs, path};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use tar::{Archive, EntryType};
 
-/// A name longer than the kernel's longest path is nobody's.
-const MAX_NAME: u64 = 4096;
-/// A pax header with more than names.
-const MAX_PAX: u64 = 64 << 10;
+/// What may follow an archive's end: tar fills its last record up.
+const MAX_REST: u64 = 1 << 20;
 
 /// Unpacks `archive`, whose names start with `base`, as `to`: a directory's content goes into `to`,
 /// a file becomes `to`, or goes into `to` if that is a directory.
@@ -30,26 +28,9 @@ pub fn unpack(
     warn: &mut dyn FnMut(String),
 ) -> Result<()> {
     let mut destination: Option<Destination> = None;
-    let mut long_name: Option<Vec<u8>> = None;
-    let mut archive = Archive::new(archive);
-    let reading = || "read the archive from the container";
-    for entry in archive.entries().doing(reading)?.raw(true) {
-        let mut entry = entry.doing(reading)?;
-        let kind = entry.header().entry_type();
-        match kind {
-            EntryType::GNULongName => {
-                long_name = Some(bounded(&mut entry, MAX_NAME)?);
-                continue;
-            }
-            EntryType::XHeader => {
-                long_name = pax_path(&bounded(&mut entry, MAX_PAX)?).or(long_name);
-                continue;
-            }
-            EntryType::GNULongLink | EntryType::XGlobalHeader => continue,
-            _ => {}
-        }
-        let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
-        let name = PathBuf::from(OsStr::from_bytes(name.strip_suffix(b"\0").unwrap_or(&name)));
+    let mut members = Members::new(archive);
+    while let Some(member) = members.next().doing(|| "read the archive from the container")? {
+        let name = PathBuf::from(OsStr::from_bytes(&member.path));
         let Some(below) = below(&name, base) else {
             warn(format!(
                 "warning: file {:?} is outside target destination, skipping",
@@ -57,10 +38,10 @@ pub fn unpack(
             ));
             continue;
         };
-        let is_dir = kind.is_dir();
-        if !is_dir && !matches!(kind, EntryType::Regular | EntryType::Continuous) {
-            let what =
-                if kind.is_symlink() || kind.is_hard_link() { "link" } else { "special file" };
+        let is_dir = member.kind == Kind::Directory;
+        if !is_dir && member.kind != Kind::File {
+            let is_link = matches!(member.kind, Kind::Symlink | Kind::HardLink);
+            let what = if is_link { "link" } else { "special file" };
             warn(format!("warning: skipping {what}: {:?}", name.display().to_string()));
             continue;
         }
@@ -72,8 +53,9 @@ pub fn unpack(
         let at = if alone { destination.only.clone() } else { below };
         let made = match is_dir {
             true => destination.dir(&at),
-            false => destination.file(&at).and_then(|mut file| {
-                std::io::copy(&mut entry, &mut file).map(drop).doing(|| "write the file")
+            false => fits(&member, &destination.path).and_then(|()| {
+                let mut file = destination.file(&at)?;
+                fill(&mut members, &member, &mut file).doing(|| "write the file")
             }),
         };
         match made {
@@ -86,7 +68,38 @@ pub fn unpack(
             made => made.doing(|| format!("copy to {}", to.join(&at).display()))?,
         }
     }
-    Ok(())
+    // Read to its end, so that tar is not told that nobody reads; one that never ends is.
+    let rest = std::io::copy(&mut members.into_rest().take(MAX_REST), &mut std::io::sink());
+    match rest.doing(|| "read the archive's end")? {
+        MAX_REST => Err(Error::user("the container goes on after the end of its archive")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file that the disk has no room for, before it has filled it.
+fn fits(member: &Member, dir: &Path) -> Result<()> {
+    let stored = member.pieces.iter().flatten().map(|(_, length)| *length).sum();
+    let bytes = if member.pieces.is_some() { stored } else { member.size };
+    let (_, free) = fs::statvfs(dir).doing(|| "look at the disk's room")?;
+    if bytes <= free {
+        return Ok(());
+    }
+    let text = format!("it has {bytes} bytes, and the disk has room for {free}");
+    Err(Error::user(text))
+}
+
+/// Writes a member's data where it belongs: a sparse file has holes.
+fn fill<R: Read>(members: &mut Members<R>, member: &Member, file: &mut File) -> Result<()> {
+    let Some(pieces) = &member.pieces else {
+        let written = std::io::copy(members, file)?;
+        debug_assert_eq!(written, member.size);
+        return Ok(());
+    };
+    for (offset, length) in pieces {
+        file.seek(SeekFrom::Start(*offset))?;
+        std::io::copy(&mut members.by_ref().take(*length), file)?;
+    }
+    Ok(file.set_len(member.size)?)
 }
 
 /// What is below `base`; `None` for a name that is elsewhere.
@@ -99,34 +112,11 @@ fn below(name: &Path, base: &str) -> Option<PathBuf> {
     Some(below?.components().filter(|part| *part != Component::CurDir).collect())
 }
 
-fn bounded(entry: &mut impl Read, limit: u64) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    entry.take(limit + 1).read_to_end(&mut text).doing(|| "read the archive's header")?;
-    match text.len() as u64 > limit {
-        true => Err(Error::user("the archive from the container has a name that is too long")),
-        false => Ok(text),
-    }
-}
-
-/// The name in a pax header: records of `LENGTH path=NAME\n`.
-fn pax_path(records: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = records;
-    let mut found = None;
-    while let Some(space) = rest.iter().position(|byte| *byte == b' ') {
-        let (number, _) = rest.split_at(space);
-        let length: usize = std::str::from_utf8(number).ok()?.parse().ok()?;
-        let record = rest.get(space + 1..length.checked_sub(1)?)?;
-        if let Some(name) = record.strip_prefix(b"path=") {
-            found = Some(name.to_vec());
-        }
-        rest = rest.get(length..)?;
-    }
-    found
-}
-
 /// Where things go, held open: renames of what is above do not lead elsewhere.
 struct Destination {
     dir: OwnedFd,
+    /// Where it was when it was opened.
+    path: PathBuf,
     /// The name of a file that is copied alone.
     only: PathBuf,
 }
@@ -138,17 +128,17 @@ impl Destination {
         };
         if is_dir {
             std::fs::create_dir_all(to).doing(|| format!("make {}", to.display()))?;
-            return Ok(Self { dir: open(to)?, only: PathBuf::new() });
+            return Ok(Self { dir: open(to)?, path: to.into(), only: PathBuf::new() });
         }
         if to.is_dir() {
-            return Ok(Self { dir: open(to)?, only: base.into() });
+            return Ok(Self { dir: open(to)?, path: to.into(), only: base.into() });
         }
         let name =
             to.file_name().ok_or_else(|| Error::user(format!("{} is no file", to.display())))?;
         let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).doing(|| format!("make {}", parent.display()))?;
-        Ok(Self { dir: open(parent)?, only: name.into() })
+        Ok(Self { dir: open(parent)?, path: parent.into(), only: name.into() })
     }
 
     fn dir(&self, at: &Path) -> Result<()> {
@@ -188,7 +178,7 @@ impl Destination {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tar::{Builder, Header};
+    use tar::{Builder, EntryType, Header};
 
     /// An archive with names as they are, hostile ones too.
     fn archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
@@ -270,16 +260,47 @@ mod tests {
         builder.append_data(&mut header, &long, &b"1"[..]).unwrap();
         unpacked(&builder.into_inner().unwrap(), "d", dir.path());
         assert!(dir.path().join(&long[2..]).exists());
-        let mut header = Header::new_gnu();
-        header.set_entry_type(EntryType::GNULongName);
-        header.set_size(MAX_NAME + 1);
-        header.set_cksum();
+        let name = format!("d/{}", "x".repeat(5000));
         let mut builder = Builder::new(Vec::new());
-        builder.append(&header, &vec![b'x'; MAX_NAME as usize + 1][..]).unwrap();
+        builder.append_data(&mut header, &name, &b"1"[..]).unwrap();
         let bytes = builder.into_inner().unwrap();
-        let error = unpack(&bytes[..], "d", dir.path(), &mut |_| {}).unwrap_err().to_string();
-        assert!(error.contains("too long"), "{error}");
-        assert_eq!(pax_path(b"12 path=a/b\n11 mtime=1\n").unwrap(), b"a/b");
-        assert_eq!(pax_path(b"999 path=a\n"), None);
+        let error = unpack(&bytes[..], "d", dir.path(), &mut |_| {}).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENAMETOOLONG), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_those_of_pax_and_are_believed_no_further_than_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let sized = |records: &str, content: &[u8]| {
+            let mut builder = Builder::new(Vec::new());
+            let mut header = Header::new_ustar();
+            header.set_entry_type(EntryType::XHeader);
+            header.set_size(records.len() as u64);
+            header.set_cksum();
+            builder.append(&header, records.as_bytes()).unwrap();
+            let mut header = Header::new_ustar();
+            header.set_path("d/f").unwrap();
+            header.set_size(0);
+            header.set_cksum();
+            builder.append(&header, &[][..]).unwrap();
+            let mut bytes = builder.into_inner().unwrap();
+            // The end goes behind the data.
+            let end = bytes.split_off(bytes.len() - 1024);
+            bytes.extend(content);
+            bytes.extend(end);
+            bytes
+        };
+        let block = [b'x'; 512];
+        unpacked(&sized("12 size=512\n", &block), "d", dir.path());
+        assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), block);
+        let huge = sized("27 size=9000000000000000000\n".replace("27", "28").as_str(), &block);
+        let error = unpack(&huge[..], "d", dir.path(), &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("it has 9000000000000000000 bytes, and the disk has"), "{error}");
+        let early = sized("13 size=4096\n", &block);
+        let error = unpack(&early[..], "d", dir.path(), &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("the archive ends early"), "{error}");
+        let error =
+            unpack(std::io::repeat(0), "d", dir.path(), &mut |_| {}).unwrap_err().to_string();
+        assert_eq!(error, "the container goes on after the end of its archive");
     }
 }
