@@ -18,7 +18,7 @@ pub struct PodState {
     /// The boot of the machine in which its processes were started.
     pub boot: String,
     /// How many milliseconds the wall clock was ahead of the time since boot when its times were
-    /// written ([`super::clock`]).
+    /// written (`pod::clock`).
     pub clock: Option<i64>,
     /// `status.startTime`: when the first monitor took the pod up.
     pub started: Option<Timestamp>,
